@@ -1,0 +1,1 @@
+"""Resolve a profile against a rig, plan the difference, apply the plan."""

@@ -1,0 +1,1 @@
+"""Facts x spec x image -> findings."""

@@ -1,0 +1,1 @@
+"""How each inference server is launched: flags, probes, log lines. Never Docker."""

@@ -1,0 +1,1 @@
+"""Probes: one HTTP question each, and what the answer means."""

@@ -1,0 +1,1 @@
+"""Profiles: what people write, read and checked."""

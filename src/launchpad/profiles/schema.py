@@ -1,0 +1,405 @@
+"""A profile: what to run, in the words of its author.
+
+Pydantic models of the TOML that people write; unknown keys are refused. A profile is only text made safe: it is resolved
+against a rig by ``deploy/spec.py``, and nothing in it is ever executed by launchpad itself. Every key's description here is
+what ``launchpad profiles schema`` and ``profiles/EXAMPLE.toml`` tell; ``tests/profiles`` holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from launchpad.units import parse_bytes, parse_duration
+
+FORMAT: Final = 1
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _plain(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds a control character; remove it")
+    return text
+
+
+def _absolute_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is no absolute path; start it with /")
+    if ".." in text.split("/"):
+        raise ValueError(f"{text!r} climbs with ..; write the path it means")
+    if ":" in text:
+        raise ValueError(f"{text!r} holds a colon, which Docker's mounts cannot carry")
+    return text
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        return parse_bytes(value)
+    raise ValueError('must be a size with its unit, such as "32GiB"')
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError('must be a duration with its unit, such as "90s" or "20m"')
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than nothing")
+    return value
+
+
+def _capability(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,2}\.\d", value, re.ASCII):
+        return value
+    raise ValueError('must be a CUDA compute capability in quotes, such as "12.0"')
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_plain)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+HostPath = Annotated[
+    str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_plain), AfterValidator(_absolute_path)
+]
+UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$", max_length=256)]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+FlagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.+-]*$", max_length=128)]
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str), AfterValidator(_positive)]
+Capability = Annotated[str, BeforeValidator(_capability, json_schema_input_type=str)]
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Count = Annotated[int, Field(ge=1, le=1024, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+EnvValue = Annotated[str, StringConstraints(max_length=32768)] | Annotated[int, Field(strict=True)]
+ArgumentValue = (
+    Flag
+    | Annotated[int, Field(strict=True)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | str
+    | list[str | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]]
+    | dict[str, Any]
+)
+
+
+class Part(BaseModel):
+    """A table of a profile: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+class Build(Part):
+    """How to make the image here instead of pulling it."""
+
+    template: Name = Field(
+        description="Folder under templates/ (shipped, or beside your own profiles) with Dockerfile.j2"
+    )
+    args: dict[FlagName, EnvValue] = Field(default_factory=dict, description="Values the template may use, by name")
+
+
+class Image(Part):
+    """Which container image runs, pinned as far as you can pin it."""
+
+    reference: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:-]*$", max_length=255)] = Field(
+        description="Repository and tag, e.g. lmsysorg/sglang:v0.5.23; the digest goes into its own key"
+    )
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        None, description="Registry digest; with it the tag is only a comment, and a moved tag cannot surprise you"
+    )
+    pull: Literal["missing", "always", "never"] = Field("missing", description="When `up` asks the registry")
+    build: Build | None = Field(None, description="Build the image from a template where it is missing")
+
+
+class Model(Part):
+    """What is served. Exactly one of `path`, `repo` and `in_image` says where the weights are."""
+
+    path: HostPath | None = Field(None, description="Directory of the checkpoint on this rig; mounted read-only")
+    repo: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)] | None = Field(
+        None, description="Model hub repository, fetched by the engine itself into the cache volume"
+    )
+    revision: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$", max_length=64)] | None = Field(
+        None, description="Commit, tag or branch of `repo`; pin a commit"
+    )
+    in_image: HostPath | None = Field(None, description="Path inside the image, for images that carry their model")
+    served_name: Annotated[str, StringConstraints(pattern=r"^[\w./:-]+$", max_length=128)] = Field(
+        description="The model name that clients ask for"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = [key for key in ("path", "repo", "in_image") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of path, repo and in_image; has {' and '.join(given) or 'none'}")
+        if self.revision is not None and self.repo is None:
+            raise ValueError("revision goes with repo; remove it or name the repo")
+        return self
+
+
+class Gpus(Part):
+    """Which GPUs, and what they must be. Give `count`, or pin them by `indices` or `uuids`. Leave the table out for CPU."""
+
+    count: Count | None = Field(None, description="How many; launchpad picks free ones that satisfy the rest")
+    indices: list[Annotated[int, Field(ge=0, le=1023, strict=True)]] | None = Field(
+        None, description="These, by nvidia-smi index (PCI bus order)", min_length=1
+    )
+    uuids: list[Annotated[str, StringConstraints(pattern=r"^(GPU|MIG)-[0-9A-Za-z-]+$", max_length=80)]] | None = Field(
+        None, description="These, by UUID (nvidia-smi -L); survives a reseated card", min_length=1
+    )
+    compute_capability: list[Capability] = Field(
+        default_factory=list, description="Any one of these; empty accepts every GPU"
+    )
+    min_memory: Size | None = Field(None, description="Least memory of each GPU, as NVML counts it")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        given = [key for key in ("count", "indices", "uuids") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of count, indices and uuids; has {' and '.join(given) or 'none'}")
+        for key in ("indices", "uuids"):
+            chosen = getattr(self, key)
+            if chosen and len(set(chosen)) != len(chosen):
+                raise ValueError(f"{key} names a GPU twice")
+        return self
+
+    @property
+    def number(self) -> int:
+        """How many GPUs are asked for."""
+        return self.count or len(self.indices or self.uuids or ())
+
+
+class Parallel(Part):
+    """How the model is split. tensor x pipeline x data must equal the number of GPUs."""
+
+    tensor: Count = Field(1, description="Tensor parallel size")
+    pipeline: Count = Field(1, description="Pipeline parallel size")
+    data: Count = Field(1, description="Data parallel size")
+    expert: Flag = Field(default=False, description="Spread experts over the tensor parallel ranks")
+
+
+class Serving(Part):
+    """Engine settings that every engine has, under one name; each engine maps them to its own flag."""
+
+    context_length: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="Tokens, prompt and answer"
+    )
+    max_running_requests: Annotated[int, Field(ge=1, strict=True)] | None = Field(None, description="Decoded at once")
+    memory_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Share of each GPU's memory for weights and KV cache"
+    )
+    kv_cache_dtype: Text | None = Field(None, description="As the engine spells it, e.g. fp8_e4m3 or fp8")
+    trust_remote_code: Flag = Field(default=False, description="Let the engine run Python code from the checkpoint")
+    custom_all_reduce: Flag = Field(default=True, description="False on PCIe-only rigs with more than two GPUs")
+    cuda_graphs: Flag = Field(default=True, description="False is slower and easier to debug")
+    reasoning_parser: Text | None = Field(None, description="As the engine spells it")
+    tool_call_parser: Text | None = Field(None, description="As the engine spells it")
+    metrics: Flag = Field(default=True, description="Serve Prometheus metrics, which liveness will read")
+
+
+class Secret(Part):
+    """Where the value of a secret is read when the container is created. Never written in a profile."""
+
+    from_env: EnvName | None = Field(None, description="Environment variable of the process that applies")
+    from_file: HostPath | None = Field(
+        None, description="File with the value; the better choice for a server that restarts"
+    )
+    required: Flag = Field(default=True, description="False: go on without it where it is not set")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.from_env is None) == (self.from_file is None):
+            raise ValueError("needs exactly one of from_env and from_file")
+        return self
+
+
+class Cache(Part):
+    """The named volume for JIT and compile caches, keyed by image, compute capability and driver."""
+
+    enabled: Flag = Field(default=True, description="False starts cold every time")
+    mount: HostPath = Field("/cache", description="Where the volume is seen inside the container")
+
+
+class MountTable(Part):
+    """One more path made visible inside the container."""
+
+    source: HostPath = Field(description="Host path; must exist")
+    target: HostPath = Field(description="Path inside the container")
+    writable: Flag = Field(default=False, description="Read-only unless true")
+
+
+class Ulimits(Part):
+    """Resource limits as `ulimit` counts them; -1 is unlimited."""
+
+    memlock: Annotated[int, Field(ge=-1, strict=True)] | None = Field(None, description="Bytes that may be locked")
+    stack: Annotated[int, Field(ge=-1, strict=True)] | None = Field(None, description="Bytes of stack")
+    nofile: Annotated[int, Field(ge=-1, strict=True)] | None = Field(None, description="Open files")
+
+
+class ContainerTable(Part):
+    """How tightly the container is held. The defaults are the safe ones."""
+
+    ipc: Literal["private", "host"] = Field(
+        "private", description="host shares /dev/shm with the rig and voids shm_size"
+    )
+    shm_size: Size | None = Field(None, description="Size of /dev/shm; NCCL over PCIe wants 16GiB and more")
+    init: Flag = Field(default=True, description="A tiny init as PID 1, so that SIGTERM works during the load")
+    user: Annotated[str, StringConstraints(pattern=r"^[\w-]+(:[\w-]+)?$", max_length=64)] | None = Field(
+        None, description="uid[:gid] inside the container"
+    )
+    capabilities: list[Annotated[str, StringConstraints(pattern=r"^[A-Z_]+$", max_length=40)]] = Field(
+        default_factory=list, description="Linux capabilities to keep; all others are dropped"
+    )
+    memory_limit: Size | None = Field(None, description="Host memory; the kernel kills the container above it")
+    read_only_root: Flag = Field(default=False, description="Make the image's own files read-only")
+    ulimits: Ulimits = Field(default_factory=Ulimits, description="memlock, stack, nofile")
+
+
+class Publish(Part):
+    """Where the server is reached. Loopback unless you say otherwise."""
+
+    host: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]{2,45}$")] = Field(
+        "127.0.0.1", description="Address of this rig to listen on; 0.0.0.0 lets the network in"
+    )
+    port: PortNumber = Field(description="Port on this rig")
+    container_port: PortNumber | None = Field(
+        None, description="Port inside the container; the engine's default where unset"
+    )
+
+
+class HttpProbe(Part):
+    """One HTTP question, asked again and again."""
+
+    path: UrlPath | None = Field(None, description="The engine's own where unset")
+    interval: Duration | None = Field(None, description="Time between two questions")
+    timeout: Duration | None = Field(None, description="After that it counts as failed")
+    failures: Count | None = Field(None, description="Failures in a row that matter")
+
+
+class CompletionProbe(Part):
+    """The one real request that proves readiness."""
+
+    kind: Literal["chat", "completion", "embedding", "none"] = Field(
+        "chat", description="Which OpenAI endpoint is asked"
+    )
+    prompt: Text = Field("Say hello.", description="What is asked")
+    max_tokens: Annotated[int, Field(ge=1, le=1024, strict=True)] = Field(8, description="Upper bound of the answer")
+    timeout: Duration = Field(timedelta(seconds=120), description="The first answer may compile kernels")
+    extra: dict[str, Any] = Field(default_factory=dict, description="More fields of the request body")
+
+
+class Probes(Part):
+    """How launchpad asks the server whether it lives. Engines bring their own; a generic image must say `readiness.path`."""
+
+    readiness: HttpProbe = Field(default_factory=HttpProbe, description="Does it serve?")
+    liveness: HttpProbe = Field(default_factory=HttpProbe, description="Does it still live?")
+    completion: CompletionProbe = Field(default_factory=CompletionProbe, description="One real completion")
+
+
+class Deadlines(Part):
+    """Progress, not a fixed clock, is what a start is judged by; these are the outer limits."""
+
+    startup: Duration = Field(timedelta(minutes=60), description="READY by then, or the start has failed")
+    stall: Duration = Field(timedelta(minutes=15), description="No new log line or stage for so long: stalled")
+    stop_grace: Duration = Field(
+        timedelta(seconds=120), description="From SIGTERM to SIGKILL; longer than the engine's drain"
+    )
+    stable: Duration = Field(timedelta(minutes=10), description="READY for so long clears the count of failures")
+
+
+class Restart(Part):
+    """What happens after a crash."""
+
+    first_delay: Duration = Field(timedelta(seconds=5), description="Backoff after the first failure; doubles")
+    max_delay: Duration = Field(timedelta(minutes=5), description="Backoff never exceeds this")
+    budget: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(
+        5, description="Failures without a stable spell before giving up"
+    )
+
+
+class Power(Part):
+    """What the rig must be able to feed."""
+
+    budget_w: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = Field(
+        None, description="Watts all GPUs of this deployment may draw together; their limits must not exceed it"
+    )
+
+
+class Claim(Part):
+    """A statement this profile rests on, where it comes from, and as of when."""
+
+    about: Text = Field(description="The key or subject it speaks of")
+    says: Text = Field(description="The statement")
+    basis: Literal["verified", "measured", "modelled", "composed", "reported"] = Field(
+        description="verified by upstream, measured by us, modelled, composed by us from parts, or reported by others"
+    )
+    source: Text = Field(description="URL or reference that can be looked up")
+    as_of: date = Field(description="The day it was true")
+
+
+class Profile(Part):
+    """One profile, whole."""
+
+    format: Literal[1] = Field(description="Version of this file format; 1")
+    summary: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)] = Field(
+        description="One line for `launchpad profiles list`"
+    )
+    engine: Literal["sglang", "vllm", "generic"] = Field(description="What serves inside the container")
+    caveats: list[Text] = Field(
+        default_factory=list, description="What a person should know before launch; `plan` and `up` print them"
+    )
+    image: Image
+    model: Model
+    gpus: Gpus | None = None
+    parallel: Parallel = Field(default_factory=Parallel)
+    serving: Serving = Field(default_factory=Serving)
+    engine_args: dict[FlagName, ArgumentValue] = Field(
+        default_factory=dict,
+        description="The engine's own flags, without dashes: true sets a flag, a list repeats values, a table becomes JSON",
+    )
+    command: list[Annotated[str, StringConstraints(max_length=4096)]] | None = Field(
+        None, description="generic only: the command, verbatim"
+    )
+    entrypoint: list[Annotated[str, StringConstraints(max_length=4096)]] | None = Field(
+        None, description="Replaces the image's entrypoint", min_length=1
+    )
+    env: dict[EnvName, EnvValue] = Field(
+        default_factory=dict, description="Environment inside the container; never secrets"
+    )
+    secrets: dict[EnvName, Secret] = Field(
+        default_factory=dict, description="Environment names whose values are read at apply"
+    )
+    cache: Cache = Field(default_factory=Cache)
+    mounts: list[MountTable] = Field(default_factory=list)
+    container: ContainerTable = Field(default_factory=ContainerTable)
+    publish: Publish
+    probes: Probes = Field(default_factory=Probes)
+    deadlines: Deadlines = Field(default_factory=Deadlines)
+    restart: Restart = Field(default_factory=Restart)
+    power: Power = Field(default_factory=Power)
+    claims: list[Claim] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        split = self.parallel.tensor * self.parallel.pipeline * self.parallel.data
+        if self.gpus is not None and self.engine != "generic" and split != self.gpus.number:
+            raise ValueError(
+                f"parallel.tensor x pipeline x data is {split}, but gpus asks for {self.gpus.number}; make the two equal"
+            )
+        if self.engine == "generic" and self.command is None:
+            raise ValueError("engine generic needs command, the words that start the server")
+        if self.engine == "generic" and self.probes.readiness.path is None:
+            raise ValueError('engine generic needs probes.readiness.path, such as "/health"')
+        if self.engine != "generic" and self.command is not None:
+            raise ValueError(f"command goes with engine generic only; {self.engine} builds its own, use engine_args")
+        if self.deadlines.stall > self.deadlines.startup:
+            raise ValueError("deadlines.stall is longer than deadlines.startup, so it could never matter")
+        if self.restart.first_delay > self.restart.max_delay:
+            raise ValueError("restart.first_delay is longer than restart.max_delay")
+        both = set(self.env) & set(self.secrets)
+        if both:
+            raise ValueError(f"{sorted(both)[0]} stands under env and under secrets; keep the one under secrets")
+        return self

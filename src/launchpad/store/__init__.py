@@ -1,0 +1,1 @@
+"""The state directory: what Docker cannot remember."""

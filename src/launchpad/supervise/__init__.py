@@ -1,0 +1,1 @@
+"""One process per deployment that keeps it as it is wanted."""
