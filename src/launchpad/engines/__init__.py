@@ -1,1 +1,18 @@
 """How each inference server is launched: flags, probes, log lines. Never Docker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launchpad.engines.generic import Generic
+from launchpad.engines.sglang import SGLang
+from launchpad.engines.vllm import VLLM
+
+if TYPE_CHECKING:
+    from launchpad.engines.base import Engine
+
+
+def engine(name: str) -> Engine:
+    """The engine a profile names; the schema has refused every other name before."""
+    engines: dict[str, Engine] = {item.name: item for item in (SGLang(), VLLM(), Generic())}
+    return engines[name]

@@ -1,0 +1,321 @@
+"""A profile made concrete for this rig: nothing left to default.
+
+:func:`resolve` is pure: profile x facts (and what is already taken) -> :class:`Spec`. What cannot be decided is an error with
+the fix, never a guess. The spec hash covers the containers alone: a changed probe or backoff needs no new container, a changed
+flag does. Secrets are in it by name only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from launchpad.engines import engine
+from launchpad.engines.base import Health, Seat, image_reference
+from launchpad.errors import LaunchpadError
+from launchpad.runtime.base import (
+    LABEL_DEPLOYMENT,
+    LABEL_GPUS,
+    LABEL_OWNER,
+    LABEL_REHEARSAL,
+    LABEL_ROLE,
+    LABEL_SPEC_HASH,
+    ContainerSpec,
+)
+from launchpad.store.files import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from launchpad.profiles.schema import Profile
+    from launchpad.rig.facts import Gpu, RigFacts
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSeat:
+    """A GPU given to a deployment."""
+
+    uuid: str
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The one real request that proves readiness; ``kind`` none means that the readiness path alone decides."""
+
+    kind: Literal["chat", "completion", "embedding", "none"]
+    prompt: str
+    max_tokens: int
+    timeout_s: float
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the machine judges by. Durations in seconds; ``budget`` failures without a stable spell are the last."""
+
+    startup_s: float
+    stall_s: float
+    stop_grace_s: float
+    stable_s: float
+    first_delay_s: float
+    max_delay_s: float
+    budget: int
+    unready_after: int
+    dead_after: int
+
+    @property
+    def stable(self) -> timedelta:
+        """How long READY must last to clear the failures."""
+        return timedelta(seconds=self.stable_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """The image as the profile names it; ``build`` is a template with its arguments where it is made here."""
+
+    reference: str
+    pull: Literal["missing", "always", "never"]
+    build_template: str | None = None
+    build_args: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChoice:
+    """The cache volume and, in words, what it is keyed by. ``warm`` is a fact of the moment and no part of the spec."""
+
+    volume: str
+    keyed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalChoice:
+    """What a rehearsal plays: the recorded rig, the faults, and how long its load takes."""
+
+    rig: str
+    faults: tuple[str, ...]
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A deployment, fully resolved. ``host`` and ``port`` are where a client on this rig reaches it."""
+
+    name: str
+    profile: str
+    engine: str
+    summary: str
+    model: str
+    host: str
+    port: int
+    containers: tuple[ContainerSpec, ...]
+    gpus: tuple[GpuSeat, ...]
+    image: ImageChoice
+    health: Health
+    completion: Completion
+    policy: Policy
+    cache: CacheChoice | None
+    model_path: str | None
+    rig: str
+    caveats: tuple[str, ...] = ()
+    rehearsal: RehearsalChoice | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the containers' canonical JSON, 16 hex digits: equal means adopt, different means drift."""
+        return hashlib.sha256(encode(self.containers)).hexdigest()[:16]
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL of its OpenAI API without ``/v1``."""
+        return f"http://{url_host(self.host)}:{self.port}"
+
+    def labelled(self, owner: str) -> tuple[ContainerSpec, ...]:
+        """The containers with the labels that make them ours; labels are no part of the hash."""
+        return tuple(
+            replace(
+                container,
+                labels=(
+                    *container.labels,
+                    (LABEL_DEPLOYMENT, self.name),
+                    (LABEL_SPEC_HASH, self.hash),
+                    (LABEL_ROLE, container.role),
+                    (LABEL_GPUS, ",".join(gpu.uuid for gpu in self.gpus)),
+                    (LABEL_REHEARSAL, "true" if self.rehearsal else "false"),
+                    (LABEL_OWNER, owner),
+                ),
+            )
+            for container in self.containers
+        )
+
+
+def url_host(published: str) -> str:
+    """The host a client on this rig puts in a URL: loopback for a wildcard, brackets for IPv6."""
+    if published == "0.0.0.0":  # noqa: S104 - read, not bound
+        return "127.0.0.1"
+    if published == "::":
+        return "[::1]"
+    return f"[{published}]" if ":" in published else published
+
+
+def resolve(
+    name: str,
+    profile: Profile,
+    facts: RigFacts,
+    *,
+    taken: Mapping[str, str],
+    keep: tuple[str, ...] = (),
+    image_id: str | None = None,
+) -> Spec:
+    """The spec of ``profile`` on the rig of ``facts``.
+
+    ``taken`` maps the UUIDs of GPUs that other deployments hold to the holder's name; ``keep`` are the UUIDs this deployment
+    holds already and stays on where the profile allows. Raises LaunchpadError where the rig cannot seat it.
+    """
+    serves = engine(profile.engine)
+    gpus = choose_gpus(name, profile, facts, taken=taken, keep=keep)
+    cache = _cache(profile, facts, gpus, image_id)
+    seat = Seat(name, gpus, cache.volume if cache else None, image_id)
+    probes, deadlines, restart = profile.probes, profile.deadlines, profile.restart
+    health = serves.health(profile)
+    build = profile.image.build
+    return Spec(
+        name=name,
+        profile=name,
+        engine=profile.engine,
+        summary=profile.summary,
+        model=profile.model.served_name,
+        host=profile.publish.host,
+        port=profile.publish.port,
+        containers=serves.render(profile, seat),
+        gpus=tuple(GpuSeat(gpu.uuid, gpu.index, gpu.name) for gpu in gpus),
+        image=ImageChoice(
+            image_reference(profile),
+            profile.image.pull,
+            build.template if build else None,
+            tuple(sorted((key, str(value)) for key, value in build.args.items())) if build else (),
+        ),
+        health=health,
+        completion=Completion(
+            probes.completion.kind,
+            probes.completion.prompt,
+            probes.completion.max_tokens,
+            probes.completion.timeout.total_seconds(),
+            probes.completion.extra,
+        ),
+        policy=Policy(
+            startup_s=deadlines.startup.total_seconds(),
+            stall_s=deadlines.stall.total_seconds(),
+            stop_grace_s=deadlines.stop_grace.total_seconds(),
+            stable_s=deadlines.stable.total_seconds(),
+            first_delay_s=restart.first_delay.total_seconds(),
+            max_delay_s=restart.max_delay.total_seconds(),
+            budget=restart.budget,
+            unready_after=1,
+            dead_after=health.live_failures,
+        ),
+        cache=cache,
+        model_path=profile.model.path,
+        rig=facts.title,
+        caveats=tuple(profile.caveats),
+    )
+
+
+def choose_gpus(
+    name: str, profile: Profile, facts: RigFacts, *, taken: Mapping[str, str], keep: tuple[str, ...]
+) -> tuple[Gpu, ...]:
+    """The GPUs that satisfy ``profile.gpus``: those named, else those kept, else the first that are free."""
+    wish = profile.gpus
+    if wish is None:
+        return ()
+    if facts.gpus is None:
+        raise LaunchpadError(
+            f"cannot place {name} on this rig: its GPUs cannot be counted: {facts.gpu_problem or 'no reason given'}",
+            hint="mend the driver, or try it on a recorded rig: --rig 4x-rtx-pro-6000, or launchpad rehearse " + name,
+        )
+    if wish.indices is not None or wish.uuids is not None:
+        chosen = _named(name, profile, facts.gpus)
+        for gpu in chosen:
+            if reason := unsuitable(profile, gpu):
+                raise LaunchpadError(
+                    f"cannot place {name} on GPU {gpu.index}: {reason}",
+                    hint="name other GPUs under gpus in the profile",
+                )
+            if gpu.uuid in taken:
+                raise LaunchpadError(
+                    f"cannot place {name} on GPU {gpu.index}: deployment {taken[gpu.uuid]} holds it",
+                    hint=f"launchpad down {taken[gpu.uuid]}, or name other GPUs under gpus in the profile",
+                )
+        return chosen
+    return _counted(name, profile, facts.gpus, taken, keep)
+
+
+def unsuitable(profile: Profile, gpu: Gpu) -> str | None:
+    """Why this GPU does not satisfy the profile, or None. What the rig does not know is not held against it."""
+    wish = profile.gpus
+    if wish is None:
+        return None
+    if wish.compute_capability and gpu.compute_capability is not None:
+        has = "{}.{}".format(*gpu.compute_capability)
+        if has not in wish.compute_capability:
+            return f"{gpu.name} has compute capability {has}, the profile needs {' or '.join(wish.compute_capability)}"
+    if wish.min_memory is not None and gpu.memory_bytes is not None and gpu.memory_bytes < wish.min_memory:
+        return f"{gpu.name} has {gpu.memory_bytes / 2**30:.1f} GiB, the profile needs {wish.min_memory / 2**30:.1f} GiB"
+    return None
+
+
+def _named(name: str, profile: Profile, gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    wish = profile.gpus
+    chosen: list[Gpu] = []
+    keys: list[int] | list[str] = (wish.indices or wish.uuids or []) if wish is not None else []
+    for key in keys:
+        found = [gpu for gpu in gpus if key in (gpu.index, gpu.uuid)]
+        if not found:
+            have = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus) or "none"
+            raise LaunchpadError(
+                f"cannot place {name}: this rig has no GPU {key}", hint=f"it has {have}; correct gpus in the profile"
+            )
+        chosen.extend(found)
+    return tuple(chosen)
+
+
+def _counted(
+    name: str, profile: Profile, gpus: tuple[Gpu, ...], taken: Mapping[str, str], keep: tuple[str, ...]
+) -> tuple[Gpu, ...]:
+    count = profile.gpus.number if profile.gpus is not None else 0
+    fitting = [gpu for gpu in gpus if unsuitable(profile, gpu) is None]
+    free = [gpu for gpu in fitting if gpu.uuid not in taken]
+    kept = [gpu for gpu in free if gpu.uuid in keep]
+    if len(kept) == count:
+        return tuple(kept)
+    if len(free) >= count:
+        return tuple(free[:count])
+    if len(fitting) >= count:
+        holders = sorted({taken[gpu.uuid] for gpu in fitting if gpu.uuid in taken})
+        held = ", ".join(f"{gpu.index} ({taken[gpu.uuid]})" for gpu in fitting if gpu.uuid in taken)
+        raise LaunchpadError(
+            f"cannot place {name}: it needs {count} GPUs and {len(free)} are free; held: {held}",
+            hint=" and ".join(f"launchpad down {holder}" for holder in holders),
+        )
+    reasons = sorted({reason for gpu in gpus if (reason := unsuitable(profile, gpu))})
+    why = "; ".join(reasons) or f"this rig has {len(gpus)}"
+    raise LaunchpadError(
+        f"cannot place {name}: it needs {count} GPUs and {len(fitting)} of this rig's {len(gpus)} will do: {why}",
+        hint="choose a profile for this rig (launchpad profiles list), or try this one on a recorded rig: "
+        f"launchpad rehearse {name}",
+    )
+
+
+def _cache(profile: Profile, facts: RigFacts, gpus: tuple[Gpu, ...], image_id: str | None) -> CacheChoice | None:
+    """The volume for compiled kernels. They are valid for one image, one compute capability and one driver."""
+    if not profile.cache.enabled:
+        return None
+    image = profile.image.digest or image_id or profile.image.reference
+    capability = "+".join(sorted({gpu.sm or "unknown" for gpu in gpus})) or "cpu"
+    driver = (facts.driver_version or "unknown") if gpus else "none"
+    key = hashlib.sha256("\n".join((image, capability, driver)).encode()).hexdigest()[:12]
+    short = image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image
+    return CacheChoice(f"launchpad-cache-{key}", f"image {short}, sm {capability}, driver {driver}")

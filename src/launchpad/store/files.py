@@ -1,0 +1,93 @@
+"""Files that survive a power cut.
+
+A write goes to a temporary file beside its target, is synced, and is renamed over it: a reader sees the old text or the new,
+never half of either. A file that cannot be decoded is set aside as ``NAME.unreadable-<UTC>`` and reported, never fatal and
+never deleted. Values are frozen dataclasses; msgspec turns them into JSON and back, checking every type on the way in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from launchpad.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> bytes:
+    """``value`` as canonical JSON: sorted keys, no white space. Equal values give equal bytes."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def decode(data: bytes, type_: type[T]) -> T:
+    """The value of ``type_`` that ``data`` holds; raises ValueError naming the path of what is wrong."""
+    return msgspec.json.decode(data, type=type_)
+
+
+def builtins(value: object) -> Any:
+    """``value`` as plain dicts, lists and strings, ready for any JSON printer."""
+    return msgspec.to_builtins(value, order="sorted")
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace ``path`` by ``data``; ``durable`` syncs file and folder first. Raises StoreError."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105 - the pair of mkstemp's string
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - the pair of mkstemp's string
+            raise
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="check free space and permissions, or set LAUNCHPAD_STATE_DIR",
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None]) -> T | None:
+    """The value in ``path``, or None where there is none; an unreadable file is set aside under ``stamp`` and reported."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}", hint="run as the user that owns the state directory"
+        ) from error
+    try:
+        return decode(data, type_)
+    except ValueError as error:
+        aside = path.with_name(f"{path.name}.unreadable-{stamp}")
+        try:
+            path.rename(aside)
+            warn(f"{path} is unreadable ({error}); set aside as {aside.name}")
+        except OSError:
+            warn(f"{path} is unreadable ({error}) and cannot be set aside")
+        return None

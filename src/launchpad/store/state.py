@@ -1,0 +1,256 @@
+"""The state directory: where each deployment's files are, and what they hold.
+
+``spec.json`` is written by ``up`` and ``down`` (what is wanted); all else is written by the deployment's supervisor alone.
+The directory is ``$LAUNCHPAD_STATE_DIR``, else ``/var/lib/launchpad`` for root, else ``$XDG_STATE_HOME/launchpad``. Our files
+remember only what Docker cannot: labels on containers are the truth about what runs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from launchpad.clock import stamp
+from launchpad.errors import NotFoundError, StoreError
+from launchpad.store import files
+from launchpad.store.journal import Journal
+from launchpad.store.lock import Lock, holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+#: Version of the files below; a newer one is refused by name, never guessed at.
+VERSION: Final = 1
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_KEEP_CRASHES: Final = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Generic[T]):
+    """What a person asked for: ``spec`` up or down, asked ``generation`` times."""
+
+    version: int
+    wanted: bool
+    generation: int
+    at: datetime
+    spec: T
+
+
+def root(environ: Mapping[str, str], *, uid: int, home: Path) -> Path:
+    """The state directory of this person on this machine."""
+    if given := environ.get("LAUNCHPAD_STATE_DIR"):
+        return Path(given).absolute()
+    if uid == 0:
+        return Path("/var/lib/launchpad")
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home / ".local" / "state") / "launchpad"
+
+
+class Store:
+    """The state directory at ``root``. Making one touches nothing; folders appear with the first write."""
+
+    def __init__(self, root: Path, warn: Callable[[str], None]) -> None:
+        self.root = root
+        self._warn = warn
+
+    @property
+    def rig_lock(self) -> Path:
+        """Held while GPUs are chosen, so that two ``up`` at once never choose the same."""
+        self._make(self.root)
+        return self.root / "rig.lock"
+
+    def deployment(self, name: str) -> Deployment:
+        """The files of ``name``, which need not exist yet; raises StoreError for a name that could leave the folder."""
+        if not NAME.fullmatch(name):
+            raise StoreError(
+                f"cannot use deployment name {name!r}: it must match {NAME.pattern}",
+                hint="use a-z, 0-9, dot, dash and underscore, starting with a letter or digit, 63 at most",
+            )
+        return Deployment(name, self.root / "deployments" / name, self._warn)
+
+    def known(self, name: str) -> Deployment:
+        """The files of a deployment that exists; raises NotFoundError naming those that do."""
+        import difflib
+
+        found = self.deployment(name)
+        if found.exists():
+            return found
+        names = [item.name for item in self.deployments()]
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"deployments here: {', '.join(names) or 'none'}"
+        raise NotFoundError(f"cannot find deployment {name}: it was never brought up here ({self.root})", hint=hint)
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Every deployment that has files here, by name."""
+        try:
+            folders = sorted((self.root / "deployments").iterdir())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {self.root}: {error.strerror or error}",
+                hint="run as the user that owns it, or set LAUNCHPAD_STATE_DIR",
+            ) from error
+        found = (Deployment(path.name, path, self._warn) for path in folders if NAME.fullmatch(path.name))
+        return tuple(deployment for deployment in found if deployment.exists())
+
+    def cache_warmed(self, volume: str) -> datetime | None:
+        """When a start that filled the cache volume last became READY, or None."""
+        found = files.read(self.root / "caches" / f"{volume}.json", _Warmed, stamp="old", warn=self._warn)
+        return found.at if found else None
+
+    def note_cache_warmed(self, volume: str, at: datetime) -> None:
+        """Remember that the cache volume has been filled by a start that became READY."""
+        folder = self.root / "caches"
+        self._make(folder)
+        files.write_atomic(folder / f"{volume}.json", files.encode(_Warmed(at)))
+
+    @staticmethod
+    def _make(folder: Path) -> None:
+        make_folder(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Warmed:
+    at: datetime
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and its parents, readable by their owner alone; raises StoreError with the fix."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make state directory {folder}: {error.strerror or error}",
+            hint="set LAUNCHPAD_STATE_DIR to a folder you can write, e.g. export LAUNCHPAD_STATE_DIR=$HOME/.launchpad",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecord:
+    """How one start went, for the next one's ETA: ``stages`` maps a stage to seconds since the container started."""
+
+    spec_hash: str
+    warm: bool
+    at: datetime
+    seconds: float
+    stages: dict[str, float]
+
+
+class Deployment:
+    """One deployment's files."""
+
+    def __init__(self, name: str, folder: Path, warn: Callable[[str], None]) -> None:
+        self.name = name
+        self.folder = folder
+        self.journal = Journal(folder / "events.jsonl")
+        self._warn = warn
+
+    def exists(self) -> bool:
+        """Whether it was ever brought up here."""
+        return (self.folder / "spec.json").exists() or (self.folder / "state.json").exists()
+
+    def make(self) -> None:
+        """Make the folder."""
+        make_folder(self.folder)
+
+    @property
+    def spec_path(self) -> Path:
+        """Where the wanted spec is; its mtime tells a supervisor that somebody asked."""
+        return self.folder / "spec.json"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the detached supervisor says on stderr."""
+        return self.folder / "supervisor.log"
+
+    def lock(self) -> Lock:
+        """The lock whose holder is this deployment's one supervisor."""
+        self.make()
+        return Lock(self.folder / "supervisor.lock")
+
+    def supervisor_pid(self) -> int | None:
+        """The pid of the supervisor that runs now, or None."""
+        return holder(self.folder / "supervisor.lock")
+
+    def read_wanted(self, type_: type[Wanted[T]], now: datetime) -> Wanted[T] | None:
+        """What was asked for last, or None; raises StoreError for a file that a newer launchpad wrote."""
+        found = files.read(self.spec_path, type_, stamp=stamp(now), warn=self._warn)
+        if found is not None and found.version > VERSION:
+            raise _newer(self.spec_path, found.version)
+        return found
+
+    def write_wanted(self, wanted: Wanted[T]) -> None:
+        """Ask for something."""
+        self.make()
+        files.write_atomic(self.spec_path, files.encode(wanted))
+
+    def read_state(self, type_: type[T], now: datetime) -> T | None:
+        """What the supervisor last published, or None; ``type_`` carries its own ``version``."""
+        path = self.folder / "state.json"
+        found = files.read(path, type_, stamp=stamp(now), warn=self._warn)
+        version = getattr(found, "version", VERSION)
+        if version > VERSION:
+            raise _newer(path, version)
+        return found
+
+    def write_state(self, state: object, *, durable: bool) -> None:
+        """Publish; ``durable`` for what must survive a power cut (phases), not for samples."""
+        files.write_atomic(self.folder / "state.json", files.encode(state), durable=durable)
+
+    def starts(self) -> tuple[StartRecord, ...]:
+        """Earlier starts, oldest first; lines that do not decode are skipped."""
+        found = []
+        try:
+            lines = (self.folder / "starts.jsonl").read_bytes().splitlines()
+        except OSError:
+            return ()
+        for line in lines[-200:]:
+            try:
+                found.append(files.decode(line, StartRecord))
+            except ValueError:
+                continue
+        return tuple(found)
+
+    def note_start(self, record: StartRecord) -> None:
+        """Remember how a start went."""
+        try:
+            with (self.folder / "starts.jsonl").open("ab") as file:
+                file.write(files.encode(record) + b"\n")
+        except OSError as error:
+            raise StoreError(f"cannot write {self.folder / 'starts.jsonl'}: {error.strerror or error}") from error
+
+    def new_crash_folder(self, at: datetime) -> Path:
+        """An empty folder for one crash; only the last ten are kept."""
+        import shutil
+
+        crashes = self.folder / "crashes"
+        folder = crashes / stamp(at).replace(":", "").replace("-", "")
+        make_folder(folder)
+        for old in sorted(crashes.iterdir())[:-_KEEP_CRASHES]:
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+    def crash_folders(self) -> tuple[Path, ...]:
+        """Crash folders, oldest first."""
+        try:
+            return tuple(sorted(path for path in (self.folder / "crashes").iterdir() if path.is_dir()))
+        except OSError:
+            return ()
+
+    @property
+    def log_path(self) -> Path:
+        """The copy of the server's log that outlives its container."""
+        return self.folder / "server.log"
+
+
+def _newer(path: Path, version: int) -> StoreError:
+    return StoreError(
+        f"cannot read {path}: it was written by a newer launchpad (format {version}, this one knows {VERSION})",
+        hint="install that version again: pip install --upgrade launchpad",
+    )
