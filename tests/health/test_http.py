@@ -1,0 +1,272 @@
+"""The HTTP door against real servers, well-behaved and not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from probe_servers import answering, free_port, misbehaving
+
+from launchpad.health.http import BODY_LIMIT, HttpProber
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from launchpad.health.probe import Answer
+
+CHAT = json.dumps({"choices": [{"message": {"content": "Hello"}}], "usage": {"completion_tokens": 2}}).encode()
+
+
+def ask(url: str, path: str = "/health", timeout: float = 5.0, headers: dict[str, str] | None = None) -> Answer:
+    with HttpProber(url, headers, timeout=timeout) as prober:
+        return prober.get(path)
+
+
+def chat(url: str, timeout: float = 5.0) -> Answer:
+    with HttpProber(url) as prober:
+        return prober.complete("chat", "tiny", "Say hello.", 8, {"ignore_eos": True}, timeout)
+
+
+def reset(line: socket.socket, _: threading.Event) -> None:
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def drip(head: bytes, drop: bytes) -> Callable[[socket.socket, threading.Event], None]:
+    def act(line: socket.socket, stop: threading.Event) -> None:
+        line.sendall(head)
+        while not stop.wait(0.05):
+            line.sendall(drop)
+
+    return act
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_any_2xx_is_ok(status: int) -> None:
+    with answering(status=status) as server:
+        answer = ask(server.url)
+    assert (answer.ok, answer.outcome, answer.status) == (True, "ok", status)
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_another_status_is_an_http_answer_with_the_first_lines_of_its_body(status: int) -> None:
+    with answering(b"loading\nshards", status) as server:
+        answer = ask(server.url)
+    assert (answer.ok, answer.outcome, answer.status, answer.detail) == (False, "http", status, "loading\nshards")
+
+
+def test_a_port_nobody_listens_on_is_refused() -> None:
+    answer = ask(f"http://127.0.0.1:{free_port()}")
+    assert (answer.outcome, answer.status) == ("refused", None)
+
+
+def test_a_reset_connection_is_refused_as_docker_proxy_does_while_an_engine_loads() -> None:
+    with misbehaving(reset) as url:
+        assert ask(url).outcome == "refused"
+
+
+def test_a_closed_connection_is_refused() -> None:
+    with misbehaving(lambda line, stop: None) as url:
+        assert ask(url).outcome == "refused"
+
+
+def test_something_that_speaks_no_http_is_refused() -> None:
+    with misbehaving(lambda line, stop: line.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as url:
+        assert ask(url).outcome == "refused"
+
+
+def test_a_body_cut_short_is_refused() -> None:
+    with misbehaving(lambda line, stop: line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")) as url:
+        assert ask(url).outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        pytest.param(b"", b"", id="silence"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", b"X-Drip: 1\r\n", id="headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x", id="body of a known length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", b"x", id="body until close"),
+    ],
+)
+def test_a_server_that_drips_cannot_hold_the_prober_past_its_deadline(head: bytes, drop: bytes) -> None:
+    with misbehaving(drip(head, drop)) as url:
+        begin = time.monotonic()
+        answer = ask(url, timeout=0.4)
+        took = time.monotonic() - begin
+    assert (answer.outcome, answer.status, took < 1.5) == ("timeout", None, True), (answer, took)
+
+
+def test_the_answer_says_how_long_the_exchange_took() -> None:
+    with misbehaving(lambda line, stop: stop.wait(2)) as url:
+        assert 0.2 <= ask(url, timeout=0.2).seconds < 1.0
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with answering(b"", 307, (("Location", "http://example.invalid/x"),)) as server:
+        answer = ask(server.url)
+    assert answer.detail == "redirects, which are not followed, to http://example.invalid/x"
+    assert [heard.path for heard in server.heard] == ["/health"]
+
+
+def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, dead)
+    with answering() as server:
+        assert ask(server.url).ok
+
+
+def test_ipv6_is_asked_like_any_other() -> None:
+    with answering(host="::1") as server:
+        assert ask(server.url).ok
+
+
+def test_headers_are_sent_and_never_come_back_in_the_detail() -> None:
+    with answering(b"bad key sk-verysecret, Bearer sk-verysecret", 401) as server:
+        answer = ask(server.url, headers={"Authorization": "Bearer sk-verysecret"})
+    assert server.heard[0].headers["authorization"] == "Bearer sk-verysecret"
+    assert (answer.status, "verysecret" in answer.detail) == (401, False)
+
+
+def test_every_question_has_its_own_connection() -> None:
+    with answering() as server:
+        ask(server.url)
+    assert server.heard[0].headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("secret", ["sk-sécret\n", "sk-\x00sécret", "sk-sécret\r\nX: y"])
+def test_a_header_that_cannot_be_sent_is_broken_and_not_repeated(secret: str) -> None:
+    with answering() as server:
+        answer = ask(server.url, headers={"Authorization": f"Bearer {secret}"})
+    assert (answer.outcome, "cret" in answer.detail) == ("broken", False)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "ftp://127.0.0.1", "127.0.0.1:80"])
+def test_a_malformed_url_is_broken_not_an_exception(url: str) -> None:
+    assert ask(url).outcome == "broken"
+
+
+def test_a_name_that_does_not_resolve_is_broken() -> None:
+    assert ask("http://name.invalid").outcome == "broken"
+
+
+def test_tls_against_a_plain_server_is_broken() -> None:
+    with answering() as server:
+        assert ask(server.url.replace("http:", "https:")).outcome == "broken"
+
+
+def test_a_tls_handshake_that_never_ends_is_cut_at_the_deadline() -> None:
+    with misbehaving(lambda line, stop: stop.wait(5)) as url:
+        assert ask(url.replace("http:", "https:"), timeout=0.3).outcome == "timeout"
+
+
+def test_one_real_completion_is_ok() -> None:
+    with answering(CHAT) as server:
+        answer = chat(server.url)
+    assert (answer.ok, answer.status, answer.detail) == (True, 200, "")
+
+
+def test_a_completion_asks_the_model_by_name_without_streaming() -> None:
+    with answering(CHAT) as server:
+        chat(server.url)
+    heard = server.heard[0]
+    assert (heard.method, heard.path, json.loads(heard.body)) == (
+        "POST",
+        "/v1/chat/completions",
+        {
+            "ignore_eos": True,
+            "model": "tiny",
+            "messages": [{"role": "user", "content": "Say hello."}],
+            "max_tokens": 8,
+            "stream": False,
+        },
+    )
+
+
+@pytest.mark.parametrize("status", [201, 202, 400, 503])
+def test_a_completion_under_any_status_but_200_is_an_http_answer(status: int) -> None:
+    with answering(CHAT, status) as server:
+        assert chat(server.url).outcome == "http"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the answer is empty"),
+        (b"<html>", "the answer is not JSON: <html>"),
+        (b'data: {"choices": [{"delta": {"content": "x"}}]}\n\ndata: [DONE]\n\n', "the answer is not JSON: data:"),
+        (b'{"error": {"message": "engine dead"}}', "the server answered 200 with an error: {"),
+        (b'{"choices": []}', "the answer has no choices: {"),
+    ],
+)
+def test_a_200_without_a_completion_is_invalid_with_its_reason(body: bytes, reason: str) -> None:
+    with answering(body) as server:
+        answer = chat(server.url)
+    assert (answer.outcome, answer.detail.startswith(reason)) == ("invalid", True), answer
+
+
+def test_a_completion_longer_than_the_limit_is_invalid_and_not_read_to_its_end() -> None:
+    with answering(b" " * (8 * BODY_LIMIT) + CHAT) as server:
+        answer = chat(server.url)
+    assert answer.detail.startswith(f"the answer is longer than {BODY_LIMIT} bytes")
+
+
+def test_a_compressed_body_is_invalid_because_none_was_asked_for() -> None:
+    with answering(gzip.compress(CHAT), headers=(("Content-Encoding", "gzip"),)) as server:
+        assert chat(server.url).outcome == "invalid"
+
+
+def test_closing_ends_a_question_in_flight() -> None:
+    found: list[Answer] = []
+    with misbehaving(lambda line, stop: stop.wait(10)) as url:
+        prober = HttpProber(url, timeout=10)
+        asking = threading.Thread(target=lambda: found.append(prober.get("/health")))
+        asking.start()
+        time.sleep(0.3)
+        prober.close()
+        asking.join(2)
+    assert [(answer.outcome, answer.detail) for answer in found] == [("broken", "the prober was closed")]
+
+
+def test_a_closed_prober_refuses_questions() -> None:
+    prober = HttpProber("http://127.0.0.1:9")
+    prober.close()
+    prober.close()
+    assert prober.get("/health").detail == "the prober was closed"
+
+
+def test_a_prober_may_be_used_from_several_threads() -> None:
+    with answering() as server, HttpProber(server.url) as prober:
+        found: list[bool] = []
+        threads = [threading.Thread(target=lambda: found.append(prober.get("/health").ok)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [True] * 8
+
+
+def test_many_questions_leave_no_descriptor_behind() -> None:
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
+        "from probe_servers import answering\nfrom launchpad.health.http import HttpProber\n"
+        "with answering() as server, HttpProber(server.url) as prober:\n"
+        "    prober.get('/'); before = len(os.listdir('/proc/self/fd'))\n"
+        "    for _ in range(20): prober.get('/')\n"
+        "    import time; time.sleep(0.2); print(len(os.listdir('/proc/self/fd')) - before)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *sys.path], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) <= 0
+
+
+def test_httpx_is_not_imported_before_the_first_question() -> None:
+    code = "import sys, launchpad.health.http; sys.exit('httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
