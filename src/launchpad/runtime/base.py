@@ -30,6 +30,8 @@ LABEL_GPUS: Final = "io.launchpad.gpus"
 LABEL_REHEARSAL: Final = "io.launchpad.rehearsal"
 #: On volumes: what a cache volume is keyed by, for people.
 LABEL_CACHE: Final = "io.launchpad.cache"
+#: Comma-separated names (never values) of the environment variables that carry secrets; the runtime writes it at create.
+LABEL_SECRETS: Final = "io.launchpad.secrets"
 #: The state directory of the launchpad that owns it: two launchpads on one Docker Engine never adopt each other's.
 LABEL_OWNER: Final = "io.launchpad.owner"
 

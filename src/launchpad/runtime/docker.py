@@ -1,0 +1,824 @@
+"""The Docker Engine behind :class:`~launchpad.runtime.base.Runtime`, through docker-py; the only module that imports it.
+
+Foreign errors are translated here, once. docker-py leaks three families (DockerException, requests' ConnectionError and
+ReadTimeout; APIError is two of them at once), and streams leak urllib3's and the socket's: :meth:`DockerRuntime._door` knows
+them all. Reads that change nothing are tried again for about two seconds; nothing that acts is ever repeated.
+
+It refuses to decide: a spec is passed on field by field, Docker's restart policy is always ``no``, a bind mount whose source
+is missing is an error and never a new directory, and no secret reaches a label or an error text. Importing this module is
+cheap; docker-py is imported by :func:`connect`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import tarfile
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from launchpad import log
+from launchpad.clock import SystemClock
+from launchpad.errors import ContainerError, ImageError, LaunchpadError, RuntimeUnavailable
+from launchpad.runtime.base import (
+    LABEL_DEPLOYMENT,
+    LABEL_SECRETS,
+    Container,
+    ContainerSpec,
+    ExitStatus,
+    Image,
+    LogLine,
+    RuntimeEvent,
+    RuntimeInfo,
+    Transfer,
+)
+from launchpad.runtime.causes import explain, redact
+from launchpad.runtime.frames import Frames, Lines, json_lines, moment
+from launchpad.runtime.transfers import BuildProgress, PullProgress, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from types import TracebackType
+
+    from docker.api import APIClient
+    from docker.tls import TLSConfig
+    from requests import Response
+
+    from launchpad.clock import Clock
+
+T = TypeVar("T")
+
+#: Seconds an ordinary call may take to answer; streams have no limit.
+CALL_TIMEOUT: Final = 60
+#: Seconds a read is tried again for while the engine does not answer, and how often at most.
+READ_AGAIN: Final = (2.0, 3)
+#: Seconds a removal that somebody else began may take.
+REMOVAL_TIMEOUT: Final = 15.0
+#: The engine's own log of a container: launchpad reads it back, so it must be one that can be read, and it must end.
+LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "64m", "max-file": "2"}}
+#: Environment names whose values never leave the engine in an inspect document.
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+
+_DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
+
+
+def connect(environ: Mapping[str, str], *, clock: Clock | None = None) -> DockerRuntime:
+    """The Docker Engine that ``environ`` names, as the docker command finds it; it has answered once.
+
+    DOCKER_HOST (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH), else the docker command's current context, else the default
+    socket. Raises RuntimeUnavailable with the reason and what to do.
+    """
+    from docker.api import APIClient
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    host = environ.get("DOCKER_HOST") or _DEFAULT_HOST
+    try:
+        host, tls = _endpoint(environ)
+        client = APIClient(base_url=host, tls=tls or False, timeout=CALL_TIMEOUT, version="auto")
+    except (DockerException, RequestException, OSError, ValueError) as error:
+        raise _unavailable("use the Docker Engine", host, error) from error
+    # A socket needs no proxy and no ~/.netrc; looking for them costs time on every call.
+    client.trust_env = not host.startswith("unix://")
+    return DockerRuntime(client, host=host, clock=clock or SystemClock())
+
+
+class DockerRuntime:
+    """A Docker Engine. Safe to use from several threads; made by :func:`connect`."""
+
+    def __init__(self, client: APIClient, *, host: str, clock: Clock) -> None:
+        self._client: Any = client  # types-docker leaves half of its methods untyped
+        self._host = host
+        self._clock = clock
+
+    # ------------------------------------------------------------------ the engine
+
+    def info(self) -> RuntimeInfo:
+        """Facts about the engine; raises RuntimeUnavailable where it does not answer."""
+        with self._door("ask the Docker Engine about itself", RuntimeUnavailable):
+            said: dict[str, Any] = self._read(self._client.info)
+        return info_of(said, self._client.api_version)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
+    # ------------------------------------------------------------------ images
+
+    def image(self, reference: str) -> Image | None:
+        """The image of that tag, digest (``repo@sha256:...``) or id where it is present, else None."""
+        with self._door(f"inspect image {reference}", ImageError, reference=reference):
+            found = self._found(lambda: self._client.inspect_image(reference))
+        return None if found is None else image_of(found)
+
+    def pull(self, reference: str, progress: Callable[[Transfer], None]) -> Image:
+        """Fetch an image from its registry; raises ImageError with the registry's reason."""
+        doing = f"pull {reference}"
+        steps = PullProgress(f"pulling {reference}")
+        with self._door(doing, ImageError, reference=reference):
+            messages = json_lines(self._client.pull(reference, stream=True, decode=False))
+            self._follow_transfer(messages, steps.feed, progress, doing, reference)
+        return self._made(reference, doing)
+
+    def build(
+        self,
+        context: Mapping[str, bytes | Path],
+        tag: str,
+        *,
+        build_args: Mapping[str, str],
+        labels: Mapping[str, str],
+        network: str | None,
+        progress: Callable[[Transfer], None],
+    ) -> Image:
+        """Build from ``context`` (path in the context -> bytes, or a file to stream), whose ``Dockerfile`` it runs.
+
+        The classic builder: every Docker Engine has it, with no plugin. Raises ImageError with the build's last lines.
+        """
+        doing = f"build {tag}"
+        steps = BuildProgress(f"building {tag}")
+        with tempfile.TemporaryFile() as archive:
+            _pack(context, archive, doing)
+            with self._door(doing, ImageError, reference=tag):
+                said = self._client.build(
+                    fileobj=archive,
+                    custom_context=True,
+                    tag=tag,
+                    buildargs=dict(build_args),
+                    labels=dict(labels),
+                    network_mode=network,
+                    rm=True,
+                    forcerm=True,
+                    decode=False,
+                )
+                self._follow_transfer(json_lines(said), steps.feed, progress, doing, tag, tail=steps.tail)
+        return self._made(tag, doing)
+
+    def import_image(self, tar: Path, tag: str, *, changes: tuple[str, ...]) -> Image:
+        """Make a one-layer image of a root filesystem's tar; ``changes`` are Dockerfile instructions."""
+        doing = f"import {tag} from {tar}"
+        if not tar.is_file():
+            raise ImageError(f"cannot {doing}: there is no such file", hint=f"ls -l {tar}")
+        repository, _, version = tag.rpartition(":") if ":" in tag.rpartition("/")[2] else (tag, "", "latest")
+        with self._door(doing, ImageError, reference=tag):
+            said = self._client.import_image_from_file(str(tar), repository, version, changes=list(changes))
+            for message in json_lines([str(said).encode()]):
+                if cause := failure(message):
+                    raise _image_error(doing, cause, tag)
+        return self._made(tag, doing)
+
+    # ------------------------------------------------------------------ containers
+
+    def create(self, spec: ContainerSpec, secrets: Mapping[str, str]) -> Container:
+        """Create, do not start; ``secrets`` maps environment names to values. Leaves nothing behind when it fails."""
+        doing = f"create container {spec.name}"
+        self._refuse_contradictions(spec, doing)
+        body = create_body(spec, secrets, image=self._pinned(spec, doing))
+        values = tuple(secrets.values())
+        with self._sweeping(spec), self._door(doing, ContainerError, secrets=values):
+            made = self._client.create_container_from_config(body, name=spec.name)
+        try:
+            for warning in made.get("Warnings") or ():
+                log.get("runtime").warning("docker warns", container=spec.name, warning=redact(str(warning), values))
+            return self._created(str(made["Id"]), doing)
+        except BaseException:
+            self._remove_quietly(str(made["Id"]))
+            raise
+
+    def start(self, container_id: str) -> None:
+        """Start a created container; one that runs already is no error."""
+        with self._door(f"start container {self._title(container_id)}", ContainerError):
+            self._client.start(container_id)
+
+    def signal(self, container_id: str, signal: str) -> None:
+        """Send a signal to the first process; a container that is gone, or that does not run, is no error."""
+        from docker.errors import APIError
+
+        with self._door(f"send {signal} to container {container_id[:12]}", ContainerError):
+            try:
+                self._client.kill(container_id, signal=signal)
+            except APIError as error:
+                if not _gone(error) and "is not running" not in _words(error):
+                    raise
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container and its anonymous volumes, killing it if need be; one that is gone is no error.
+
+        When this returns it is gone, also where somebody else had begun to remove it.
+        """
+        from docker.errors import APIError
+
+        with self._door(f"remove container {container_id[:12]}", ContainerError):
+            try:
+                self._client.remove_container(container_id, v=True, force=True)
+            except APIError as error:
+                if _gone(error):
+                    return
+                if "already in progress" not in _words(error):
+                    raise
+                self._await_removal(container_id)
+
+    def inspect(self, container_id: str) -> Container | None:
+        """The container of that id or name, or None where it is gone."""
+        found = self._inspect(container_id)
+        return None if found is None else container_of(found)
+
+    def inspect_raw(self, container_id: str) -> dict[str, object] | None:
+        """Docker's own inspect document, for a crash folder; environment values that may be secret are ``***``."""
+        found = self._inspect(container_id)
+        return None if found is None else redact_environment(found)
+
+    def containers(self, deployment: str | None = None) -> tuple[Container, ...]:
+        """Containers that launchpad labelled, of one deployment or all, running or not, newest first."""
+        label = LABEL_DEPLOYMENT if deployment is None else f"{LABEL_DEPLOYMENT}={deployment}"
+        with self._door("list containers", RuntimeUnavailable):
+            rows: list[dict[str, Any]] = self._read(
+                lambda: self._client.containers(all=True, filters={"label": [label]})
+            )
+        found = [container for row in rows if (container := self.inspect(str(row["Id"]))) is not None]
+        return tuple(sorted(found, key=lambda container: container.created_at, reverse=True))
+
+    def pids(self, container_id: str) -> tuple[int, ...]:
+        """Host process ids inside the container, empty where it is gone or does not run."""
+        from docker.errors import APIError
+
+        with self._door(f"list the processes of container {container_id[:12]}", ContainerError):
+            try:
+                table: dict[str, Any] = self._read(lambda: self._client.top(container_id, ps_args="-eo pid,comm"))
+            except APIError as error:
+                if _gone(error) or "is not running" in _words(error):
+                    return ()
+                raise
+        column = table["Titles"].index("PID")
+        return tuple(int(row[column]) for row in table["Processes"] or ())
+
+    # ------------------------------------------------------------------ streams
+
+    def logs(
+        self, container_id: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None
+    ) -> AbstractContextManager[Iterator[LogLine]]:
+        """Lines the container wrote; leaving the context ends a follow from another thread too.
+
+        ``since`` is inclusive; ``tail`` counts lines as they were written (a progress bar's updates are one). Raises
+        ContainerError where the container is gone, RuntimeUnavailable where the connection breaks.
+        """
+        wanted: dict[str, str | int] = {
+            "stdout": 1,
+            "stderr": 1,
+            "timestamps": 1,
+            "follow": int(follow),
+            "tail": "all" if tail is None else str(tail),
+        }
+        if since is not None:
+            wanted["since"] = f"{since.timestamp():.6f}"
+        doing = f"read the log of container {container_id[:12]}"
+        path = f"/containers/{quote(container_id, safe='')}/logs"
+        return _Stream(
+            lambda: self._open(path, wanted, timeout=None if follow else CALL_TIMEOUT),
+            lambda chunks: _log_lines(chunks, doing),
+            lambda: self._door(doing, ContainerError),
+        )
+
+    def events(self) -> AbstractContextManager[Iterator[RuntimeEvent]]:
+        """Events from now on of labelled containers; leaving the context ends the stream from another thread too.
+
+        The iterator never ends of itself: it raises RuntimeUnavailable where the connection breaks.
+        """
+        filters = json.dumps({"type": ["container"], "label": [LABEL_DEPLOYMENT]})
+
+        def opened() -> Response:
+            # The engine answers before it subscribes; `since` has it send what happened in between.
+            since = f"{self._clock.now().timestamp():.6f}"
+            return self._open("/events", {"filters": filters, "since": since}, timeout=None)
+
+        return _Stream(
+            opened, self._events_of, lambda: self._door("follow the Docker Engine's events", RuntimeUnavailable)
+        )
+
+    # ------------------------------------------------------------------ volumes
+
+    def volume_exists(self, name: str) -> bool:
+        """Whether a volume of that name exists."""
+        with self._door(f"inspect volume {name}", ContainerError):
+            return self._found(lambda: self._client.inspect_volume(name)) is not None
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a named volume; one that exists is no error."""
+        with self._door(f"create volume {name}", ContainerError):
+            self._client.create_volume(name, labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume; one that is gone is no error, one in use raises ContainerError."""
+        from docker.errors import APIError
+
+        with self._door(f"remove volume {name}", ContainerError):
+            try:
+                self._client.remove_volume(name)
+            except APIError as error:
+                if not _gone(error):
+                    raise
+
+    # ------------------------------------------------------------------ the door
+
+    @contextmanager
+    def _door(
+        self, doing: str, kind: type[LaunchpadError], *, reference: str = "", secrets: Iterable[str] = ()
+    ) -> Iterator[None]:
+        """Whatever docker-py, requests, urllib3 or the socket raise inside comes out as one of our errors."""
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
+        values = tuple(secrets)
+        try:
+            yield
+        except (APIError, DockerException, RequestException, HTTPError, OSError) as error:
+            said = str(error)
+            if isinstance(error, APIError):
+                cause, hint = explain(redact(_words(error), values), reference=reference)
+                found = kind(f"cannot {doing}: {cause}", hint=hint)
+            else:
+                found = _unavailable(doing, self._host, error)
+                found = RuntimeUnavailable(redact(found.message, values), hint=found.hint)
+            # An error that carries a secret must not travel on as the cause.
+            raise found from (error if redact(said, values) == said else None)
+
+    def _read(self, call: Callable[[], T]) -> T:
+        """``call``'s answer, asked again for a moment where the connection failed; only for what changes nothing."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential
+
+        seconds, attempts = READ_AGAIN
+        again = Retrying(
+            retry=retry_if_exception(_transient),
+            stop=stop_after_attempt(attempts) | stop_after_delay(seconds),
+            wait=wait_exponential(multiplier=0.2, max=1.0),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        return again(call)
+
+    def _found(self, call: Callable[[], T]) -> T | None:
+        """``call``'s answer, or None where the engine says that there is no such thing."""
+        from docker.errors import APIError
+
+        try:
+            return self._read(call)
+        except APIError as error:
+            if _gone(error):
+                return None
+            raise
+
+    def _open(self, path: str, params: Mapping[str, str | int], *, timeout: float | None) -> Response:
+        """A streaming GET; raises APIError. The connection takes CALL_TIMEOUT at most, each read ``timeout`` seconds."""
+        from docker.errors import create_api_error_from_http_exception
+        from requests.exceptions import HTTPError
+
+        response: Response = self._client.request(
+            "GET",
+            f"{self._client.base_url}/v{self._client.api_version}{path}",
+            params=dict(params),
+            stream=True,
+            timeout=(CALL_TIMEOUT, timeout),
+        )
+        try:
+            response.raise_for_status()
+        except HTTPError as error:
+            create_api_error_from_http_exception(error)
+        return response
+
+    # ------------------------------------------------------------------ helpers
+
+    def _inspect(self, container_id: str) -> dict[str, Any] | None:
+        with self._door(f"inspect container {container_id[:64]}", ContainerError):
+            found: dict[str, Any] | None = self._found(lambda: self._client.inspect_container(container_id))
+        return found
+
+    def _title(self, container_id: str) -> str:
+        """The container's name, or its short id where it cannot be told."""
+        with suppress(LaunchpadError):
+            if found := self.inspect(container_id):
+                return found.name
+        return container_id[:12]
+
+    def _created(self, container_id: str, doing: str) -> Container:
+        found = self.inspect(container_id)
+        if found is None:
+            raise ContainerError(f"cannot {doing}: it was gone as soon as it was created")
+        return found
+
+    def _made(self, reference: str, doing: str) -> Image:
+        found = self.image(reference)
+        if found is None:
+            raise ImageError(f"cannot {doing}: the Docker Engine says it did, but has no such image")
+        return found
+
+    def _follow_transfer(
+        self,
+        messages: Iterable[dict[str, object]],
+        feed: Callable[[dict[str, object]], Transfer],
+        progress: Callable[[Transfer], None],
+        doing: str,
+        reference: str,
+        *,
+        tail: Iterable[str] = (),
+    ) -> None:
+        said: Transfer | None = None
+        for message in messages:
+            if cause := failure(message):
+                raise _image_error(doing, cause, reference, tail=tuple(tail))
+            if (now := feed(message)) != said:
+                said = now
+                progress(now)
+
+    def _pinned(self, spec: ContainerSpec, doing: str) -> str:
+        """What to create from: the readable reference where it still means ``image_id``, else the id itself."""
+        if spec.image_id is None:
+            return spec.image
+        found = self.image(spec.image)
+        if found is not None and found.id == spec.image_id:
+            return spec.image
+        if self.image(spec.image_id) is None:
+            cause = f"the image {spec.image} ({spec.image_id[:19]}) is not on this Docker Engine"
+            raise ContainerError(f"cannot {doing}: {cause}", hint=f"docker pull {spec.image}")
+        return spec.image_id
+
+    def _refuse_contradictions(self, spec: ContainerSpec, doing: str) -> None:
+        """Docker discards these without an error; a spec that asks for them means something else than it gets."""
+        if spec.ports and spec.network != "bridge":
+            raise ContainerError(f'cannot {doing}: ports cannot be published with network "{spec.network}"')
+
+    @contextmanager
+    def _sweeping(self, spec: ContainerSpec) -> Iterator[None]:
+        """Removes a container that the engine made although its answer never came."""
+        try:
+            yield
+        except (RuntimeUnavailable, KeyboardInterrupt):
+            with suppress(LaunchpadError):
+                left = self.inspect(spec.name)
+                ours = left is not None and left.status == "created" and left.started_at is None
+                if left is not None and ours and dict(spec.labels).items() <= dict(left.labels).items():
+                    self.remove(left.id)
+            raise
+
+    def _remove_quietly(self, container_id: str) -> None:
+        with suppress(LaunchpadError):
+            self.remove(container_id)
+
+    def _await_removal(self, container_id: str) -> None:
+        deadline = self._clock.monotonic() + REMOVAL_TIMEOUT
+        while self.inspect(container_id) is not None:
+            if self._clock.monotonic() > deadline:
+                cause = f"a removal that began earlier did not end within {REMOVAL_TIMEOUT:.0f} s"
+                raise ContainerError(f"cannot remove container {container_id[:12]}: {cause}")
+            self._clock.sleep(0.1)
+
+    def _events_of(self, chunks: Iterable[bytes]) -> Iterator[RuntimeEvent]:
+        for message in json_lines(chunks):
+            if event := event_of(message):
+                yield event
+        raise RuntimeUnavailable(
+            f"cannot follow the Docker Engine's events: the Docker Engine at {self._host} closed the connection",
+            hint="sudo systemctl status docker",
+        )
+
+
+class _Stream(Generic[T]):
+    """A streaming answer as a context manager whose end comes at once, also while another thread waits for a byte.
+
+    docker-py's own CancellableStream closes the file that the other thread holds locked, and so waits for the next byte
+    (docker-py 7.1, docker/types/daemon.py). Shutting the socket down first wakes the reader with an end of file.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], Response],
+        decode: Callable[[Iterable[bytes]], Iterator[T]],
+        door: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._opened = opened
+        self._decode = decode
+        self._door = door
+        self._ended = threading.Event()
+        self._response: Response | None = None
+
+    def __enter__(self) -> Iterator[T]:
+        with self._door():
+            self._response = self._opened()
+        return self._items(self._response)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._response is not None:
+            with suppress(OSError, ValueError, RuntimeError):  # already at its end, or closed by the reader
+                self._response.raw.shutdown()
+            with suppress(OSError, ValueError):
+                self._response.close()
+
+    def _items(self, response: Response) -> Iterator[T]:
+        try:
+            for item in self._decode(self._chunks(response)):
+                if self._ended.is_set():
+                    return
+                yield item
+        except LaunchpadError:
+            if not self._ended.is_set():
+                raise
+
+    def _chunks(self, response: Response) -> Iterator[bytes]:
+        with self._door():
+            try:
+                yield from response.raw.stream(64 * 1024, decode_content=False)
+            except Exception:
+                if not self._ended.is_set():
+                    raise
+
+
+# ---------------------------------------------------------------------- values out of Docker's documents
+
+
+def create_body(spec: ContainerSpec, secrets: Mapping[str, str], *, image: str) -> dict[str, Any]:
+    """The body of ``POST /containers/create`` for ``spec``: every field of it, and nothing that is not in it.
+
+    ``memory_bytes`` limits memory and swap together, so that the limit is one. ``shm_bytes`` is left out under host ipc.
+    Source: Docker Engine API 1.41, ContainerCreate.
+    """
+    environment = dict(spec.env) | dict(secrets)
+    labels = dict(spec.labels)
+    if secrets:
+        labels[LABEL_SECRETS] = ",".join(sorted(secrets))
+    host: dict[str, Any] = {
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "NetworkMode": spec.network,
+        "IpcMode": spec.ipc,
+        "Init": spec.init,
+        "ReadonlyRootfs": spec.read_only_root,
+        "LogConfig": LOG_CONFIG,
+        "Mounts": [
+            {"Type": mount.kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+            if mount.kind != "tmpfs"
+            else {"Type": "tmpfs", "Target": mount.target, "ReadOnly": mount.read_only}
+            for mount in spec.mounts
+        ],
+        "PortBindings": {
+            f"{number}/tcp": [
+                {"HostIp": port.host, "HostPort": str(port.host_port)}
+                for port in spec.ports
+                if port.container_port == number
+            ]
+            for number in dict.fromkeys(port.container_port for port in spec.ports)
+        },
+        "CapAdd": list(spec.cap_add),
+        "CapDrop": list(spec.cap_drop),
+        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
+        "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in spec.ulimits],
+    }
+    if spec.gpus:
+        host["DeviceRequests"] = [{"Driver": "nvidia", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
+    if spec.shm_bytes is not None and spec.ipc == "private":
+        host["ShmSize"] = spec.shm_bytes
+    if spec.memory_bytes is not None:
+        host |= {"Memory": spec.memory_bytes, "MemorySwap": spec.memory_bytes}
+    body: dict[str, Any] = {
+        "Image": image,
+        "Cmd": list(spec.command),
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Labels": labels,
+        "ExposedPorts": {f"{port.container_port}/tcp": {} for port in spec.ports},
+        "StopSignal": spec.stop_signal,
+        "Tty": False,
+        "OpenStdin": False,
+        "HostConfig": host,
+    }
+    if spec.entrypoint is not None:
+        body["Entrypoint"] = list(spec.entrypoint)
+    if spec.user is not None:
+        body["User"] = spec.user
+    return body
+
+
+def container_of(document: Mapping[str, Any]) -> Container:
+    """The container that an inspect document describes."""
+    state, config = document["State"], document["Config"]
+    status = state["Status"]
+    started_at = moment(state.get("StartedAt"))
+    ended = started_at is not None and status in {"exited", "dead", "removing"}
+    created_at = moment(document["Created"])
+    if created_at is None:
+        raise ContainerError(f"cannot read container {document['Id'][:12]}: Docker says no time of creation")
+    return Container(
+        id=document["Id"],
+        name=document["Name"].lstrip("/"),
+        image=config["Image"],
+        image_id=document["Image"],
+        status=status,
+        created_at=created_at,
+        started_at=started_at,
+        finished_at=moment(state.get("FinishedAt")) if ended else None,
+        exit=ExitStatus(state["ExitCode"], bool(state.get("OOMKilled")), state.get("Error") or "") if ended else None,
+        pid=state.get("Pid") or None,
+        labels=dict(config.get("Labels") or {}),
+    )
+
+
+def image_of(document: Mapping[str, Any]) -> Image:
+    """The image that an inspect document describes."""
+    config = document.get("Config") or {}
+    pairs = (entry.partition("=") for entry in config.get("Env") or ())
+    return Image(
+        id=document["Id"],
+        tags=tuple(document.get("RepoTags") or ()),
+        digests=tuple(document.get("RepoDigests") or ()),
+        size_bytes=int(document.get("Size") or 0),
+        created_at=moment(document.get("Created")),
+        env=tuple((name, value) for name, _, value in pairs),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        labels=dict(config.get("Labels") or {}),
+    )
+
+
+def info_of(said: Mapping[str, Any], api_version: str) -> RuntimeInfo:
+    """The engine's facts. A GPU hook on dockerd's PATH shows nowhere in them: then ``gpu_ready`` is None, not False."""
+    runtimes = tuple(sorted(said.get("Runtimes") or ()))
+    devices = (str(device.get("ID", "")) for device in said.get("DiscoveredDevices") or ())
+    ready = "nvidia" in runtimes or any(device.startswith("nvidia.com/gpu") for device in devices)
+    return RuntimeInfo(
+        version=str(said.get("ServerVersion") or ""),
+        api_version=api_version,
+        storage_driver=str(said.get("Driver") or ""),
+        cgroup_version=str(said.get("CgroupVersion") or "1"),
+        runtimes=runtimes,
+        gpu_ready=True if ready else None,
+    )
+
+
+def event_of(message: Mapping[str, Any]) -> RuntimeEvent | None:
+    """The event in a message of ``GET /events``, or None where it is about no container."""
+    actor = message.get("Actor") or {}
+    at = _from_nanoseconds(message.get("timeNano"))
+    if message.get("Type") != "container" or not actor.get("ID") or at is None:
+        return None
+    deployment = (actor.get("Attributes") or {}).get(LABEL_DEPLOYMENT)
+    return RuntimeEvent(at, str(message.get("Action", "")), str(actor["ID"]), deployment)
+
+
+def redact_environment(document: Mapping[str, Any]) -> dict[str, object]:
+    """An inspect document whose environment values are ``***`` where the name looks secret or the labels say it is."""
+    config = dict(document.get("Config") or {})
+    named = set(str((config.get("Labels") or {}).get(LABEL_SECRETS, "")).split(","))
+    pairs = (str(entry).partition("=") for entry in config.get("Env") or ())
+    config["Env"] = [
+        f"{name}=***" if name in named or SECRET_NAME.search(name) else f"{name}={value}" for name, _, value in pairs
+    ]
+    return dict(document) | {"Config": config}
+
+
+def _from_nanoseconds(value: object) -> datetime | None:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(value / 1e9, UTC) if isinstance(value, int) else None
+
+
+def _log_lines(chunks: Iterable[bytes], doing: str) -> Iterator[LogLine]:
+    frames, lines = Frames(), Lines()
+    try:
+        for chunk in chunks:
+            for stream, payload in frames.feed(chunk):
+                if stream == "error":
+                    raise ContainerError(f"cannot {doing}: {payload.decode('utf-8', 'replace').strip()}")
+                yield from lines.feed(stream, payload)
+    except ValueError as error:
+        raise ContainerError(f"cannot {doing}: {error}") from error
+    yield from lines.flush()
+
+
+# ---------------------------------------------------------------------- what went wrong
+
+
+def _words(error: Exception) -> str:
+    """What the engine said in an APIError, without docker-py's frame around it."""
+    return str(getattr(error, "explanation", None) or error)
+
+
+def _gone(error: Exception) -> bool:
+    return getattr(error, "status_code", None) == 404
+
+
+def _transient(error: BaseException) -> bool:
+    """Whether asking again may help: the connection broke. A missing socket or a closed door stays what it is."""
+    from requests.exceptions import ConnectionError as Broken
+
+    lasting = {errno.ENOENT, errno.EACCES, errno.EPERM}
+    return isinstance(error, Broken) and getattr(_root(error), "errno", None) not in lasting
+
+
+def _root(error: BaseException) -> BaseException:
+    """The operating system's error inside the wrappers of docker-py, requests and urllib3, else ``error`` itself."""
+    seen: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        here = queue.pop(0)
+        if not isinstance(here, BaseException) or any(here is other for other in seen):
+            continue
+        seen.append(here)
+        if isinstance(here, OSError) and here.errno is not None:
+            return here
+        queue += [*here.args, getattr(here, "reason", None), here.__cause__, here.__context__]
+    return error
+
+
+def _unavailable(doing: str, host: str, error: BaseException) -> RuntimeUnavailable:
+    """No answer from the engine at ``host``: why, and what to type."""
+    from requests.exceptions import Timeout
+
+    root = _root(error)
+    where = f"the Docker Engine at {host}"
+    number = getattr(root, "errno", None)
+    if isinstance(error, Timeout) or isinstance(root, TimeoutError):
+        cause, hint = f"{where} did not answer within {CALL_TIMEOUT} s", "sudo systemctl status docker"
+    elif number == errno.ENOENT and host.startswith("unix://"):
+        cause, hint = f"{where} is not running (there is no such socket)", "sudo systemctl start docker"
+    elif number == errno.ECONNREFUSED:
+        cause, hint = f"{where} refuses connections", "sudo systemctl start docker"
+    elif number in {errno.EACCES, errno.EPERM}:
+        cause, hint = (
+            f"permission denied at {host.removeprefix('unix://')}",
+            "sudo usermod -aG docker $USER && newgrp docker",
+        )
+    else:
+        cause, hint = f"{where} does not answer ({root})", "docker version"
+    return RuntimeUnavailable(f"cannot {doing}: {cause}", hint=hint)
+
+
+def _image_error(doing: str, said: str, reference: str, *, tail: tuple[str, ...] = ()) -> ImageError:
+    cause, hint = explain(said, reference=reference)
+    shown = "".join(f"\n  {line}" for line in tail)
+    return ImageError(f"cannot {doing}: {cause}{shown}", hint=hint)
+
+
+# ---------------------------------------------------------------------- what goes in
+
+
+def _pack(context: Mapping[str, bytes | Path], into: IO[bytes], doing: str) -> None:
+    """The build context as a tar in ``into``, the same bytes for the same content (no times, no owners)."""
+    from io import BytesIO
+
+    with tarfile.open(fileobj=into, mode="w") as archive:
+        for name in sorted(context):
+            content = context[name]
+            entry = tarfile.TarInfo(name)
+            entry.mode = 0o644
+            if isinstance(content, bytes):
+                entry.size = len(content)
+                archive.addfile(entry, BytesIO(content))
+                continue
+            try:
+                with content.open("rb") as file:
+                    status = content.stat()
+                    entry.size = status.st_size
+                    entry.mode = 0o755 if status.st_mode & 0o111 else 0o644
+                    archive.addfile(entry, file)
+            except OSError as error:
+                raise ImageError(f"cannot {doing}: {content}: {error.strerror}", hint=f"ls -l {content}") from error
+    into.seek(0)
+
+
+def _endpoint(environ: Mapping[str, str]) -> tuple[str, TLSConfig | None]:
+    """Where the engine listens, and with which certificates, as the docker command would find it."""
+    from docker.tls import TLSConfig
+    from docker.utils import kwargs_from_env
+
+    if environ.get("DOCKER_HOST"):
+        found = kwargs_from_env(environment=dict(environ))
+        return str(found["base_url"]), found.get("tls")
+    folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker"))
+    name = environ.get("DOCKER_CONTEXT") or _json_file(folder / "config.json").get("currentContext")
+    if not name or name == "default":
+        return _DEFAULT_HOST, None
+    stem = hashlib.sha256(str(name).encode()).hexdigest()
+    meta = _json_file(folder / "contexts" / "meta" / stem / "meta.json")
+    host = ((meta.get("Endpoints") or {}).get("docker") or {}).get("Host")
+    if not host:
+        raise ValueError(f"the docker context {name} cannot be read; see: docker context ls")
+    certificates = folder / "contexts" / "tls" / stem / "docker"
+    if not certificates.is_dir():
+        return str(host), None
+    pair = (str(certificates / "cert.pem"), str(certificates / "key.pem"))
+    return str(host), TLSConfig(client_cert=pair, ca_cert=str(certificates / "ca.pem"), verify=True)
+
+
+def _json_file(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read (the docker command goes on, too)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
