@@ -8,16 +8,58 @@ what ``launchpad profiles schema`` and ``profiles/EXAMPLE.toml`` tell; ``tests/p
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from launchpad.units import parse_bytes, parse_duration
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 FORMAT: Final = 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_NAME: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+_URL_PATH: Final = r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$"
+_ENV_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_FLAG_NAME: Final = r"^[A-Za-z][A-Za-z0-9_.+-]*$"
+_IMAGE: Final = r"^[a-z0-9][A-Za-z0-9._/:-]*$"
+_DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
+_REPO: Final = r"^[A-Za-z0-9][\w.-]*/[\w.-]+$"
+_REVISION: Final = r"^[\w.-]+$"
+_SERVED_NAME: Final = r"^[\w./:-]+$"
+_GPU_UUID: Final = r"^(GPU|MIG)-[0-9A-Za-z-]+$"
+_USER: Final = r"^[\w-]+(:[\w-]+)?$"
+_CAPABILITY: Final = r"^[A-Z_]+$"
+_ADDRESS: Final = r"^[0-9a-fA-F.:]{2,45}$"
+
+FORMS: Final[Mapping[str, str]] = {
+    _NAME: "use lower-case letters, digits, dots, _ and -, at most 63",
+    _URL_PATH: 'write a path such as "/health"',
+    _ENV_NAME: "an environment name is letters, digits and _, not starting with a digit",
+    _FLAG_NAME: 'a flag is written without dashes in front, such as "watchdog-timeout"',
+    _IMAGE: 'write repository and tag, such as "lmsysorg/sglang:v0.5.23"; a digest goes into image.digest',
+    _DIGEST: 'write "sha256:" and 64 hexadecimal digits',
+    _REPO: 'write owner/name, such as "deepseek-ai/DeepSeek-V4-Flash"',
+    _REVISION: "write a commit, tag or branch without slashes or spaces",
+    _SERVED_NAME: 'use letters, digits and . / : _ -, such as "deepseek-v4-flash"',
+    _GPU_UUID: 'write it as `nvidia-smi -L` shows it, such as "GPU-5c8e2d6f-..."',
+    _USER: 'write "uid" or "uid:gid", such as "1000:1000"',
+    _CAPABILITY: 'write it as Docker does, such as "SYS_NICE"',
+    _ADDRESS: 'write an IP address, such as "127.0.0.1" or "0.0.0.0"',
+}
+"""What text of each form looks like, for people; ``explain`` looks a refused value up here."""
+
+
+class Contradictions(ValueError):
+    """Keys that are right one by one and wrong together: ``found`` holds (key path, what is wrong) of each."""
+
+    def __init__(self, found: tuple[tuple[tuple[str, ...], str], ...]) -> None:
+        super().__init__("; ".join(f"{'.'.join(path)}: {says}" for path, says in found))
+        self.found = found
 
 
 def _plain(text: str) -> str:
@@ -62,14 +104,24 @@ def _capability(value: object) -> object:
     raise ValueError('must be a CUDA compute capability in quotes, such as "12.0"')
 
 
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    todo: list[Any] = [value]
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, date | time):
+            raise ValueError(f"holds the date {inner.isoformat()}, which JSON has no word for; put it in quotes")
+        todo.extend(inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ())
+    return value
+
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_plain)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 HostPath = Annotated[
     str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_plain), AfterValidator(_absolute_path)
 ]
-UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$", max_length=256)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-FlagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.+-]*$", max_length=128)]
+UrlPath = Annotated[str, StringConstraints(pattern=_URL_PATH, max_length=256)]
+EnvName = Annotated[str, StringConstraints(pattern=_ENV_NAME, max_length=128)]
+FlagName = Annotated[str, StringConstraints(pattern=_FLAG_NAME, max_length=128)]
 Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str), AfterValidator(_positive)]
 Capability = Annotated[str, BeforeValidator(_capability, json_schema_input_type=str)]
@@ -77,13 +129,14 @@ PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Count = Annotated[int, Field(ge=1, le=1024, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 EnvValue = Annotated[str, StringConstraints(max_length=32768)] | Annotated[int, Field(strict=True)]
+JsonTable = Annotated[dict[str, Any], AfterValidator(_json)]
 ArgumentValue = (
     Flag
     | Annotated[int, Field(strict=True)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
     | str
     | list[str | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]]
-    | dict[str, Any]
+    | JsonTable
 )
 
 
@@ -105,10 +158,10 @@ class Build(Part):
 class Image(Part):
     """Which container image runs, pinned as far as you can pin it."""
 
-    reference: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:-]*$", max_length=255)] = Field(
+    reference: Annotated[str, StringConstraints(pattern=_IMAGE, max_length=255)] = Field(
         description="Repository and tag, e.g. lmsysorg/sglang:v0.5.23; the digest goes into its own key"
     )
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+    digest: Annotated[str, StringConstraints(pattern=_DIGEST)] | None = Field(
         None, description="Registry digest; with it the tag is only a comment, and a moved tag cannot surprise you"
     )
     pull: Literal["missing", "always", "never"] = Field("missing", description="When `up` asks the registry")
@@ -119,14 +172,14 @@ class Model(Part):
     """What is served. Exactly one of `path`, `repo` and `in_image` says where the weights are."""
 
     path: HostPath | None = Field(None, description="Directory of the checkpoint on this rig; mounted read-only")
-    repo: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)] | None = Field(
+    repo: Annotated[str, StringConstraints(pattern=_REPO, max_length=200)] | None = Field(
         None, description="Model hub repository, fetched by the engine itself into the cache volume"
     )
-    revision: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$", max_length=64)] | None = Field(
+    revision: Annotated[str, StringConstraints(pattern=_REVISION, max_length=64)] | None = Field(
         None, description="Commit, tag or branch of `repo`; pin a commit"
     )
     in_image: HostPath | None = Field(None, description="Path inside the image, for images that carry their model")
-    served_name: Annotated[str, StringConstraints(pattern=r"^[\w./:-]+$", max_length=128)] = Field(
+    served_name: Annotated[str, StringConstraints(pattern=_SERVED_NAME, max_length=128)] = Field(
         description="The model name that clients ask for"
     )
 
@@ -147,7 +200,7 @@ class Gpus(Part):
     indices: list[Annotated[int, Field(ge=0, le=1023, strict=True)]] | None = Field(
         None, description="These, by nvidia-smi index (PCI bus order)", min_length=1
     )
-    uuids: list[Annotated[str, StringConstraints(pattern=r"^(GPU|MIG)-[0-9A-Za-z-]+$", max_length=80)]] | None = Field(
+    uuids: list[Annotated[str, StringConstraints(pattern=_GPU_UUID, max_length=80)]] | None = Field(
         None, description="These, by UUID (nvidia-smi -L); survives a reseated card", min_length=1
     )
     compute_capability: list[Capability] = Field(
@@ -247,10 +300,10 @@ class ContainerTable(Part):
     )
     shm_size: Size | None = Field(None, description="Size of /dev/shm; NCCL over PCIe wants 16GiB and more")
     init: Flag = Field(default=True, description="A tiny init as PID 1, so that SIGTERM works during the load")
-    user: Annotated[str, StringConstraints(pattern=r"^[\w-]+(:[\w-]+)?$", max_length=64)] | None = Field(
+    user: Annotated[str, StringConstraints(pattern=_USER, max_length=64)] | None = Field(
         None, description="uid[:gid] inside the container"
     )
-    capabilities: list[Annotated[str, StringConstraints(pattern=r"^[A-Z_]+$", max_length=40)]] = Field(
+    capabilities: list[Annotated[str, StringConstraints(pattern=_CAPABILITY, max_length=40)]] = Field(
         default_factory=list, description="Linux capabilities to keep; all others are dropped"
     )
     memory_limit: Size | None = Field(None, description="Host memory; the kernel kills the container above it")
@@ -261,7 +314,7 @@ class ContainerTable(Part):
 class Publish(Part):
     """Where the server is reached. Loopback unless you say otherwise."""
 
-    host: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]{2,45}$")] = Field(
+    host: Annotated[str, StringConstraints(pattern=_ADDRESS)] = Field(
         "127.0.0.1", description="Address of this rig to listen on; 0.0.0.0 lets the network in"
     )
     port: PortNumber = Field(description="Port on this rig")
@@ -288,7 +341,7 @@ class CompletionProbe(Part):
     prompt: Text = Field("Say hello.", description="What is asked")
     max_tokens: Annotated[int, Field(ge=1, le=1024, strict=True)] = Field(8, description="Upper bound of the answer")
     timeout: Duration = Field(timedelta(seconds=120), description="The first answer may compile kernels")
-    extra: dict[str, Any] = Field(default_factory=dict, description="More fields of the request body")
+    extra: JsonTable = Field(default_factory=dict, description="More fields of the request body")
 
 
 class Probes(Part):
@@ -384,22 +437,24 @@ class Profile(Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if found := tuple(self._contradictions()):
+            raise Contradictions(found)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
         split = self.parallel.tensor * self.parallel.pipeline * self.parallel.data
         if self.gpus is not None and self.engine != "generic" and split != self.gpus.number:
-            raise ValueError(
-                f"parallel.tensor x pipeline x data is {split}, but gpus asks for {self.gpus.number}; make the two equal"
-            )
+            says = f"tensor x pipeline x data is {split}, but gpus asks for {self.gpus.number}; make the two equal"
+            yield ("parallel",), says
         if self.engine == "generic" and self.command is None:
-            raise ValueError("engine generic needs command, the words that start the server")
+            yield ("command",), "is missing; engine generic needs the words that start the server"
         if self.engine == "generic" and self.probes.readiness.path is None:
-            raise ValueError('engine generic needs probes.readiness.path, such as "/health"')
+            yield ("probes", "readiness", "path"), 'is missing; engine generic needs it, such as "/health"'
         if self.engine != "generic" and self.command is not None:
-            raise ValueError(f"command goes with engine generic only; {self.engine} builds its own, use engine_args")
+            yield ("command",), f"goes with engine generic only; {self.engine} builds its own, use engine_args"
         if self.deadlines.stall > self.deadlines.startup:
-            raise ValueError("deadlines.stall is longer than deadlines.startup, so it could never matter")
+            yield ("deadlines", "stall"), "is longer than deadlines.startup, so it could never matter"
         if self.restart.first_delay > self.restart.max_delay:
-            raise ValueError("restart.first_delay is longer than restart.max_delay")
-        both = set(self.env) & set(self.secrets)
-        if both:
-            raise ValueError(f"{sorted(both)[0]} stands under env and under secrets; keep the one under secrets")
-        return self
+            yield ("restart", "first_delay"), "is longer than restart.max_delay; make it shorter"
+        for name in sorted(set(self.env) & set(self.secrets)):
+            yield ("env", name), "stands under env and under secrets; keep the one under secrets"
