@@ -214,7 +214,7 @@ def resolve(
             first_delay_s=restart.first_delay.total_seconds(),
             max_delay_s=restart.max_delay.total_seconds(),
             budget=restart.budget,
-            unready_after=1,
+            unready_after=min(2, health.live_failures),
             dead_after=health.live_failures,
         ),
         cache=cache,

@@ -7,10 +7,7 @@ means unknown and is said aloud; no value is ever made up. These are values: not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,11 @@ class RigFacts:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """What one GPU says at one moment; None where it did not say."""
+    """What one GPU says at one moment; None where it did not say.
+
+    ``memory_used_bytes`` excludes what the driver reserves for itself. ``processes`` are (process id, bytes) of what computes
+    on it, by the host's process ids; bytes None where NVML does not say (as inside a container).
+    """
 
     uuid: str
     index: int
@@ -85,3 +86,4 @@ class GpuSample:
     power_w: float | None = None
     temperature_c: int | None = None
     utilization_percent: int | None = None
+    processes: tuple[tuple[int, int | None], ...] | None = None

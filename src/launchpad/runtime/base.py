@@ -7,13 +7,14 @@ library, and nothing here decides: a runtime does exactly what it is told or rai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from pathlib import Path
 
 #: Labels on a container are the truth about what runs; one constant each.
@@ -124,7 +125,10 @@ class ExitStatus:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container as observed. ``exit`` is None while it runs or was never started."""
+    """One container as observed. ``exit`` is None while it runs or was never started.
+
+    ``labels`` are the spec's and the image's own: never look for an exact set. ``image`` is what it was created from.
+    """
 
     id: str
     name: str
@@ -231,10 +235,14 @@ class Runtime(Protocol):
         """Make a one-layer image of a root filesystem's tar; ``changes`` are Dockerfile instructions."""
 
     def create(self, spec: ContainerSpec, secrets: Mapping[str, str]) -> Container:
-        """Create, do not start; ``secrets`` maps environment names to values. Leaves nothing behind when it fails."""
+        """Create, do not start; ``secrets`` maps environment names to values. Leaves nothing behind when it fails.
+
+        The container carries ``spec.labels``, and LABEL_SECRETS where there are secrets. Raises ContainerError for a name
+        in use, a missing image or bind source, ports published on a network that has none.
+        """
 
     def start(self, container_id: str) -> None:
-        """Start a created container."""
+        """Start a created container; raises ContainerError for a port in use, no GPU support, no such program."""
 
     def signal(self, container_id: str, signal: str) -> None:
         """Send a signal to the first process; a container that is gone is no error."""
@@ -254,13 +262,21 @@ class Runtime(Protocol):
     def logs(
         self, container_id: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None
     ) -> AbstractContextManager[Iterator[LogLine]]:
-        """Lines the container wrote; leaving the context ends a follow from another thread too."""
+        """Lines the container wrote, oldest first; a follow ends when the container does (so, where it does not run, at once).
+
+        Leaving the context ends a follow from another thread too, at once. ``since`` is inclusive; ``tail`` counts lines as
+        they were written (a progress bar's updates are one). Entering raises ContainerError where the container is gone.
+        """
 
     def events(self) -> AbstractContextManager[Iterator[RuntimeEvent]]:
-        """Events from now on of labelled containers; leaving the context ends the stream from another thread too."""
+        """Events from now on of labelled containers; leaving the context ends the stream from another thread too.
+
+        Only a container's life is told (create, start, oom, kill, die, destroy, ...), never what our own questions cause.
+        The iterator never ends of itself: it raises RuntimeUnavailable where the connection breaks.
+        """
 
     def pids(self, container_id: str) -> tuple[int, ...]:
-        """Host process ids inside the container, empty where it is gone."""
+        """Host process ids inside the container, empty where it is gone or does not run."""
 
     def volume_exists(self, name: str) -> bool:
         """Whether a volume of that name exists."""
@@ -269,7 +285,7 @@ class Runtime(Protocol):
         """Create a named volume; one that exists is no error."""
 
     def remove_volume(self, name: str) -> None:
-        """Remove a named volume; one that is gone is no error."""
+        """Remove a named volume; one that is gone is no error, one in use raises ContainerError."""
 
     def close(self) -> None:
         """Let go of connections."""

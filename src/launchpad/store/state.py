@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -20,7 +21,6 @@ from launchpad.store.lock import Lock, holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
 #: Version of the files below; a newer one is refused by name, never guessed at.
 VERSION: Final = 1

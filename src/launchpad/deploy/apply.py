@@ -1,0 +1,89 @@
+"""Doing what was planned, and nothing else.
+
+Each function here carries out one kind of step on the runtime and decides nothing. Secrets are read here, at the last moment, and
+go nowhere but into the container's environment. :func:`prepare` runs in ``up`` (images and volumes); the rest is the
+supervisor's.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launchpad.errors import LaunchpadError
+from launchpad.runtime.base import LABEL_CACHE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from launchpad.deploy.spec import Spec
+    from launchpad.runtime.base import Container, Runtime, SecretRef
+
+_SECRET_BYTES = 64 * 1024
+
+
+def read_secrets(spec: Spec, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Values by container name and environment name; raises LaunchpadError naming the secret, never its value."""
+    return {
+        container.name: {
+            secret.env: value
+            for secret in container.secrets
+            if (value := _read_secret(spec.name, secret, environ)) is not None
+        }
+        for container in spec.containers
+    }
+
+
+def _read_secret(name: str, secret: SecretRef, environ: Mapping[str, str]) -> str | None:
+    value: str | None = None
+    if secret.from_env is not None:
+        value = environ.get(secret.from_env)
+        where, hint = f"environment variable {secret.from_env} is not set", f"export {secret.from_env}=..."
+    else:
+        path = Path(secret.from_file or "")
+        where, hint = f"file {path} cannot be read", f"sudo install -m 600 /dev/stdin {path}, and paste the value"
+        try:
+            with path.open("rb") as file:
+                value = file.read(_SECRET_BYTES).decode().strip()
+        except (OSError, UnicodeDecodeError):
+            value = None
+    if value:
+        return value
+    if not secret.required:
+        return None
+    raise LaunchpadError(f"cannot start {name}: secret {secret.env} has no value: {where}", hint=hint)
+
+
+def launch(spec: Spec, runtime: Runtime, owner: str, secrets: Mapping[str, Mapping[str, str]]) -> tuple[Container, ...]:
+    """Create and start every container of the spec, in order; removes what it made where one of them fails."""
+    made: list[Container] = []
+    if spec.cache is not None:
+        runtime.create_volume(spec.cache.volume, {LABEL_CACHE: spec.cache.keyed_by})
+    try:
+        for container_spec in spec.labelled(owner):
+            container = runtime.create(container_spec, secrets.get(container_spec.name, {}))
+            made.append(container)
+            runtime.start(container.id)
+    except LaunchpadError:
+        clear(tuple(made), runtime)
+        raise
+    return tuple(made)
+
+
+def stop(containers: tuple[Container, ...], runtime: Runtime, signal: str = "SIGTERM") -> None:
+    """Ask every running container to end, the last started first."""
+    for container in containers:  # newest first, as the runtime lists them
+        if container.running:
+            runtime.signal(container.id, signal)
+
+
+def clear(containers: tuple[Container, ...], runtime: Runtime) -> None:
+    """Remove containers, running or not; those that are gone are no error."""
+    for container in containers:
+        runtime.remove(container.id)
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment that secrets are read from."""
+    return os.environ

@@ -1,0 +1,45 @@
+"""What is there now, as one value, so that planning needs no further question.
+
+:func:`observe` asks the runtime once; :func:`ours` tells our containers from those of another launchpad on the same Docker Engine
+(another state directory), which are never adopted and never removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launchpad.runtime.base import LABEL_OWNER, Container, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from launchpad.deploy.spec import Spec
+    from launchpad.runtime.base import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A deployment as found: its containers, strangers under its name, its image, and whether its cache volume is there."""
+
+    containers: tuple[Container, ...] = ()
+    strangers: tuple[Container, ...] = ()
+    image: Image | None = None
+    cache_exists: bool = False
+
+
+def ours(containers: Iterable[Container], owner: str) -> tuple[Container, ...]:
+    """Those of ``containers`` that the launchpad with state directory ``owner`` made."""
+    return tuple(container for container in containers if container.labels.get(LABEL_OWNER) == owner)
+
+
+def observe(spec: Spec, runtime: Runtime, owner: str) -> Observed:
+    """Ask the runtime what there is of ``spec``; raises RuntimeUnavailable where it does not answer."""
+    found = runtime.containers(spec.name)
+    mine = ours(found, owner)
+    return Observed(
+        containers=mine,
+        strangers=tuple(container for container in found if container not in mine),
+        image=runtime.image(spec.image.reference),
+        cache_exists=spec.cache is not None and runtime.volume_exists(spec.cache.volume),
+    )

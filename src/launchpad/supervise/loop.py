@@ -1,0 +1,538 @@
+"""The supervisor: look, step, act, note, sleep.
+
+One process per deployment, the only writer of its state. It looks at the containers, the last probe and the wanted spec, lets the
+machine decide, carries out the effects, and publishes. Killing it never hurts the server: the container lives under dockerd
+and is adopted by its spec hash at the next start. It decides nothing that ``machine.py`` does not say.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+from launchpad import log
+from launchpad.clock import stamp
+from launchpad.deploy import apply
+from launchpad.deploy.observe import ours
+from launchpad.deploy.spec import Spec
+from launchpad.engines import engine
+from launchpad.errors import EXIT_OK, EXIT_WOULD_NOT_STAY_UP, LaunchpadError, StoreError
+from launchpad.runtime.base import LABEL_SPEC_HASH
+from launchpad.store.journal import Event
+from launchpad.store.state import VERSION, StartRecord, Wanted
+from launchpad.supervise import machine, record
+from launchpad.supervise.crash import classify, refused
+from launchpad.supervise.machine import Body, Phase, ProbeSeen, Sighting, State, Verdict
+from launchpad.supervise.snapshot import ContainerView, GpuView, Load, Snapshot
+from launchpad.supervise.watch import Asker, EventWatch, LogCopy, LogWatch, liveness, readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from launchpad.clock import Clock
+    from launchpad.health.probe import Prober
+    from launchpad.rig.facts import GpuSample
+    from launchpad.runtime.base import Container, Runtime
+    from launchpad.store.state import Deployment, Store
+    from launchpad.supervise.machine import Effect
+
+#: Seconds between two looks: often while something is about to happen, seldom while all is well and events would wake us.
+_TICK_BUSY: Final = 0.1
+_TICK_LOADING: Final = 0.25
+_TICK_CALM: Final = 1.0
+#: While all is well the runtime is asked this seldom; its events are what we rely on.
+_LOOK_CALM: Final = 15.0
+_LOOK_LOADING: Final = 2.0
+#: Seconds between two samples written for ``status``.
+_PUBLISH: Final = 2.0
+#: The phases in which a container is listened to and asked questions.
+_RUNNING: Final = frozenset({Phase.STARTING, Phase.READY, Phase.UNREADY})
+
+
+class GpuSamples(Protocol):
+    """Where the deployment's GPU samples come from: NVML in a child process, or a recorded rig."""
+
+    def latest(self) -> tuple[tuple[GpuSample, ...], str | None]:
+        """The newest samples and, where there are none, why; never blocks."""
+
+    def close(self) -> None:
+        """Stop sampling."""
+
+
+class Supervisor:
+    """Keeps one deployment as it is wanted. Every collaborator is handed in."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        store: Store,
+        runtime: Runtime,
+        clock: Clock,
+        *,
+        pid: int,
+        prober: Callable[[str], Prober],
+        samples: Callable[[Spec, Callable[[], bool]], GpuSamples],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._deployment, self._store, self._runtime, self._clock = deployment, store, runtime, clock
+        self._pid, self._prober, self._environ = pid, prober, environ
+        self._wake = threading.Event()
+        self._ending: str | None = None
+        self._wanted_mtime = self._spec_mtime()
+        self._wanted = self._read_wanted()
+        self._engine = engine(self._wanted.spec.engine)
+        self._make_samples = samples
+        self._samples = self._new_samples()
+        self._containers: tuple[Container, ...] = ()
+        self._looked_at = float("-inf")
+        self._look_now = threading.Event()
+        self._start_error: Verdict | None = None
+        self._copy = LogCopy(deployment.log_path)
+        self._log: LogWatch | None = None
+        self._asker: Asker | None = None
+        self._asked_at = float("-inf")
+        self._load: Load | None = None
+        self._stages: dict[str, float] = {}
+        self._ready_after_s: float | None = None
+        self._published: Snapshot | None = None
+        self._published_at = float("-inf")
+        self._blind: str | None = None
+        self._taken_over = False
+        now = clock.now()
+        snapshot = deployment.read_state(Snapshot, now)
+        self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
+        self._load = snapshot.load if snapshot else None
+        self._ready_after_s = snapshot.ready_after_s if snapshot else None
+        self._events = EventWatch(runtime, deployment.name, self._hear, clock)
+
+    # ---- the outside's handles -------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look now instead of at the next tick; safe in a signal handler."""
+        self._wake.set()
+
+    def end(self, why: str) -> None:
+        """Leave the loop after this tick; the server goes on. Safe in a signal handler."""
+        self._ending = why
+        self._wake.set()
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Supervise until the deployment is stopped, has failed for good, or :meth:`end` is called; an exit code."""
+        self._note("supervisor-started", f"process {self._pid}")
+        while True:
+            self._wake.clear()
+            self._tick()
+            if self._ending is not None:
+                self._note("supervisor-ended", f"{self._ending}; the server goes on")
+                return self._close(EXIT_OK)
+            if self._state.phase is Phase.STOPPED and not self._wanted.wanted and not self._asked_again():
+                return self._close(EXIT_OK)
+            if self._state.phase is Phase.FAILED and not self._asked_again():
+                return self._close(EXIT_WOULD_NOT_STAY_UP)
+            self._wake.wait(self._pause())
+
+    def _close(self, code: int) -> int:
+        self._publish(durable=True)
+        self._leave_start()
+        self._events.close()
+        self._samples.close()
+        return code
+
+    def _tick(self) -> None:
+        self._asked_again()
+        if not self._look():
+            return
+        sighting = self._sighting()
+        if not self._taken_over:
+            self._take_over(sighting)
+        before = self._state
+        self._state, effects = machine.step(before, sighting, self._wanted.spec.policy)
+        if self._state.phase is not before.phase or effects:
+            self._changed(before, sighting, effects)
+        if self._asker is None and self._state.phase in _RUNNING and self._body() == "running":
+            self._enter_start(self._containers[-1])
+        self._ask_when_due()
+        self._publish()
+
+    def _changed(self, before: State, sighting: Sighting, effects: tuple[Effect, ...]) -> None:
+        state = self._state
+        if state.phase is Phase.READY and before.phase is Phase.STARTING:
+            self._now_ready(sighting)
+        if state.phase is not before.phase:
+            self._note(
+                "phase",
+                state.reason,
+                from_=before.phase,
+                to=state.phase,
+                detail={
+                    "generation": state.generation,
+                    "failures": state.failures,
+                    "hint": state.hint,
+                    **self._timing(),
+                },
+            )
+            self._publish(durable=True)
+        elif "kill" in effects:
+            self._note("killed", state.reason)
+        for effect in effects:
+            self._do(effect, before, sighting)
+
+    def _timing(self) -> dict[str, str | int | float | bool | None]:
+        """What a READY event tells besides: seconds since the start and whether it was warm."""
+        if self._state.phase is not Phase.READY or self._ready_after_s is None:
+            return {}
+        return {"seconds": round(self._ready_after_s, 3), "warm": self._load.warm if self._load else None}
+
+    def _pause(self) -> float:
+        match self._state.phase:
+            case Phase.STARTING:
+                young = self._clock.now() - self._state.since < timedelta(seconds=60)
+                return _TICK_BUSY if young or self._stage() == self._engine.stages[-1] else _TICK_LOADING
+            case Phase.STOPPING:
+                return _TICK_BUSY
+            case Phase.BACKOFF if self._state.retry_at is not None:
+                left = (self._state.retry_at - self._clock.now()).total_seconds()
+                return min(_TICK_CALM, max(left, 0.0))
+            case _:
+                return _TICK_CALM if self._blind is None else _TICK_LOADING
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        self._look_now.set()
+        self._wake.set()
+
+    def _take_over(self, sighting: Sighting) -> None:
+        """Make of the predecessor's state what is left of it, and say so where a container is adopted."""
+        self._taken_over = True
+        self._state = machine.resume(self._state, sighting)
+        if sighting.body != "running" or not sighting.matches:
+            return
+        first = self._containers[-1]
+        begun = first.started_at or sighting.now
+        self._note("adopted", f"container {first.name} runs since {stamp(begun)}", detail={"container": first.id[:12]})
+        if self._load is None or self._load.started_at < begun - timedelta(seconds=60):
+            self._load = Load(None, None, None, begun, None, warm=False)
+
+    def _look(self) -> bool:
+        """Observe the containers; False while the runtime does not answer, which is no crash of the server."""
+        calm = (
+            self._state.phase in {Phase.READY, Phase.BACKOFF} and self._events.healthy and not self._look_now.is_set()
+        )
+        if calm and self._clock.monotonic() - self._looked_at < _LOOK_CALM:
+            return True
+        self._look_now.clear()
+        try:
+            self._containers = ours(self._runtime.containers(self._deployment.name), str(self._store.root))
+        except LaunchpadError as error:
+            if self._blind is None:
+                self._blind = error.message
+                self._note("runtime-lost", error.message)
+            self._look_now.set()
+            return False
+        if self._blind is not None:
+            self._blind = None
+            self._note("runtime-back", "the container runtime answers again")
+        self._looked_at = self._clock.monotonic()
+        return True
+
+    def _body(self) -> Body:
+        if all(container.started_at is None for container in self._containers):
+            return "absent"  # none, or created by a predecessor that did not live to start them
+        alive = sum(container.running for container in self._containers)
+        return "running" if alive == len(self._wanted.spec.containers) == len(self._containers) else "ended"
+
+    def _sighting(self) -> Sighting:
+        body = self._body()
+        running = self._containers[-1] if self._containers else None
+        asked = self._asker.last() if self._asker else None
+        return Sighting(
+            now=self._clock.now(),
+            wanted=self._wanted.wanted,
+            generation=self._wanted.generation,
+            body=body,
+            matches=all(item.labels.get(LABEL_SPEC_HASH) == self._wanted.spec.hash for item in self._containers),
+            started_at=running.started_at if running else None,
+            verdict=self._verdict() if body != "running" else None,
+            probe=ProbeSeen(asked.number, asked.answer.ok, asked.answer.detail) if asked else None,
+            progress_at=self._log.progress()[1] if self._log else None,
+        )
+
+    def _verdict(self) -> Verdict | None:
+        """Why it is not running, where that matters: only a phase that runs a container asks."""
+        if self._state.phase not in _RUNNING:
+            return None
+        if self._start_error is not None:
+            return self._start_error
+        ended = next((item for item in self._containers if not item.running), None)
+        if ended is None:
+            return classify(None, ())
+        return classify(ended.exit, self._last_lines(ended))
+
+    def _last_lines(self, container: Container) -> tuple[str, ...]:
+        """The end of an ended container's log, from Docker: the follower may not have read it all."""
+        try:
+            with self._runtime.logs(container.id, tail=400) as lines:
+                return tuple(self._copy.safe(line.text) for line in lines)
+        except LaunchpadError:
+            return self._log.tail() if self._log else ()
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    def _ask_when_due(self) -> None:
+        asker, spec = self._asker, self._wanted.spec
+        if asker is None or asker.busy:
+            return
+        since = self._clock.monotonic() - self._asked_at
+        match self._state.phase:
+            case Phase.STARTING if since >= _TICK_BUSY:
+                asker.ask(readiness(spec.health, spec.completion, spec.model))
+            case Phase.READY if since >= spec.health.live_interval_s:
+                asker.ask(liveness(spec.health))
+            case Phase.UNREADY if since >= min(1.0, spec.health.live_interval_s):
+                asker.ask(liveness(spec.health))
+            case _:
+                return
+        self._asked_at = self._clock.monotonic()
+
+    # ---- doing -------------------------------------------------------------------------------------------------------
+
+    def _do(self, effect: Effect, before: State, sighting: Sighting) -> None:
+        match effect:
+            case "start":
+                self._start()
+            case "stop":
+                apply.stop(self._containers, self._runtime)
+            case "kill":
+                apply.stop(self._containers, self._runtime, "SIGKILL")
+            case "record-crash":
+                self._record_crash(before, sighting)
+            case "clear":
+                self._clear()
+        self._look_now.set()
+        self._wake.set()
+
+    def _start(self) -> None:
+        spec = self._wanted.spec
+        self._start_error = None
+        warm = spec.cache is not None and self._store.cache_warmed(spec.cache.volume) is not None
+        try:
+            secrets = apply.read_secrets(spec, self._environ)
+            self._copy.hide(value for values in secrets.values() for value in values.values())
+            containers = apply.launch(spec, self._runtime, str(self._store.root), secrets)
+        except LaunchpadError as error:
+            self._start_error = refused(error)
+            self._note("start-refused", error.message, detail={"hint": error.hint})
+            return
+        first = containers[0]
+        now = self._clock.now()
+        expected = expected_seconds(self._deployment.starts(), spec.hash, warm=warm)
+        self._load = Load(None, None, None, now, expected, warm)
+        self._ready_after_s, self._stages = None, {}
+        self._note(
+            "container-started",
+            f"container {first.name} from image {first.image}",
+            detail={"container": first.id[:12], "image": first.image_id, "warm": warm, "expected_s": expected},
+        )
+        self._enter_start(first)
+
+    def _enter_start(self, container: Container) -> None:
+        """Listen to a container and ask it questions, from its start or its adoption on."""
+        self._leave_start()
+        spec = self._wanted.spec
+        self._engine = engine(spec.engine)
+        self._log = LogWatch(self._runtime, container.id, self._engine, self._copy, self._wake.set, self._clock)
+        self._asker = Asker(lambda: self._prober(spec.endpoint), self._wake.set, self._clock, self._state.probe_number)
+        self._asked_at = float("-inf")
+
+    def _leave_start(self) -> None:
+        if self._asker is not None:
+            self._asker.close()
+        if self._log is not None:
+            self._log.close()
+        self._asker = self._log = None
+
+    def _clear(self) -> None:
+        if self._log is not None and self._containers and self._body() != "running":
+            self._log.drain(2.0)
+        self._leave_start()
+        try:
+            apply.clear(self._containers, self._runtime)
+        except LaunchpadError as error:
+            self._note("clear-failed", error.message, detail={"hint": error.hint})
+            return
+        for container in self._containers:
+            self._note("container-removed", f"container {container.name}", detail={"container": container.id[:12]})
+        self._containers = ()
+
+    def _record_crash(self, before: State, sighting: Sighting) -> None:
+        verdict = sighting.verdict or Verdict(fatal=False, reason=before.failing or before.reason)
+        ended = self._containers[0] if self._containers else None
+        lines = self._last_lines(ended) if ended else (self._log.tail() if self._log else ())
+        samples, _ = self._samples.latest()
+        try:
+            folder = self._deployment.new_crash_folder(sighting.now)
+            record.write_crash(
+                folder,
+                verdict,
+                phase=before.phase,
+                stage=self._stage(),
+                container=ended,
+                inspect=self._runtime.inspect_raw(ended.id) if ended else None,
+                lines=lines,
+                samples=samples,
+                at=sighting.now,
+            )
+        except LaunchpadError as error:
+            self._note("crash-record-failed", error.message)
+            return
+        self._note("crash-recorded", verdict.reason, detail={"folder": str(folder), "id": verdict.id})
+
+    def _now_ready(self, sighting: Sighting) -> None:
+        """Learn from a start that succeeded: how long it took, and that its cache is warm now."""
+        spec = self._wanted.spec
+        self._start_error = None
+        if self._load is None or self._ready_after_s is not None:
+            return  # READY again after an adoption: the start was counted already
+        begun = self._load.started_at
+        seconds = (sighting.now - begun).total_seconds()
+        self._ready_after_s = seconds
+        try:
+            self._deployment.note_start(StartRecord(spec.hash, self._load.warm, begun, round(seconds, 3), self._stages))
+            if spec.cache is not None:
+                self._store.note_cache_warmed(spec.cache.volume, sighting.now)
+        except StoreError as error:
+            log.get("supervise").warning(error.message)
+
+    # ---- what is wanted ----------------------------------------------------------------------------------------------
+
+    def _spec_mtime(self) -> int:
+        try:
+            return self._deployment.spec_path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _asked_again(self) -> bool:
+        """Read the wanted spec where it has changed; True where it has."""
+        mtime = self._spec_mtime()
+        if mtime == self._wanted_mtime:
+            return False
+        self._wanted_mtime = mtime
+        wanted = self._read_wanted()
+        before, self._wanted = self._wanted, wanted
+        changed = wanted != before
+        if (wanted.spec.gpus, wanted.spec.rehearsal) != (before.spec.gpus, before.spec.rehearsal):
+            self._samples.close()
+            self._samples = self._new_samples()
+        if changed:
+            word = "up" if wanted.wanted else "down"
+            self._note("asked", word, detail={"generation": wanted.generation, "spec": wanted.spec.hash})
+            self._look_now.set()
+        return changed
+
+    def _new_samples(self) -> GpuSamples:
+        return self._make_samples(self._wanted.spec, lambda: self._state.phase in {Phase.READY, Phase.UNREADY})
+
+    def _read_wanted(self) -> Wanted[Spec]:
+        wanted = self._deployment.read_wanted(Wanted[Spec], self._clock.now())
+        if wanted is None:
+            raise StoreError(
+                f"cannot supervise {self._deployment.name}: nothing was asked for here",
+                hint=f"launchpad up {self._deployment.name}",
+            )
+        return wanted
+
+    # ---- telling -----------------------------------------------------------------------------------------------------
+
+    def _stage(self) -> str | None:
+        progress = self._log.progress()[0] if self._log else None
+        return progress.stage if progress else None
+
+    def _note(
+        self,
+        event: str,
+        reason: str,
+        *,
+        from_: Phase | None = None,
+        to: Phase | None = None,
+        detail: dict[str, str | int | float | bool | None] | None = None,
+    ) -> None:
+        try:
+            self._deployment.journal.append(Event(self._clock.now(), event, reason, from_, to, detail))
+        except StoreError as error:
+            log.get("supervise").error(error.message, event=event, reason=reason)
+
+    def _publish(self, *, durable: bool = False) -> None:
+        """Write ``state.json`` where it changed: at once and durably for a phase, at leisure for samples."""
+        elapsed = self._clock.monotonic() - self._published_at
+        self._follow_load()
+        snapshot = self._snapshot()
+        same = self._published is not None and replace(self._published, updated_at=snapshot.updated_at) == snapshot
+        moved = (
+            self._published is None or self._published.state != snapshot.state or self._published.load != snapshot.load
+        )
+        if not durable and (same or (not moved and elapsed < _PUBLISH) or (elapsed < _TICK_BUSY)):
+            return
+        try:
+            self._deployment.write_state(snapshot, durable=durable)
+        except StoreError as error:
+            log.get("supervise").error(error.message)
+            return
+        self._published, self._published_at = snapshot, self._clock.monotonic()
+
+    def _follow_load(self) -> None:
+        if self._state.phase is not Phase.STARTING or self._load is None or self._log is None:
+            return
+        progress, _ = self._log.progress()
+        if progress is None:
+            return
+        if progress.stage not in self._stages:
+            seconds = (self._clock.now() - self._load.started_at).total_seconds()
+            self._stages[progress.stage] = round(seconds, 3)
+            self._note("stage", progress.stage, detail={"seconds": round(seconds, 3)})
+        self._load = replace(self._load, stage=progress.stage, done=progress.done, total=progress.total)
+
+    def _snapshot(self) -> Snapshot:
+        spec = self._wanted.spec
+        samples, problem = self._samples.latest()
+        by_uuid = {sample.uuid: sample for sample in samples}
+        return Snapshot(
+            version=VERSION,
+            name=self._deployment.name,
+            pid=self._pid,
+            updated_at=self._clock.now(),
+            state=self._state,
+            spec_hash=spec.hash,
+            engine=spec.engine,
+            model=spec.model,
+            endpoint=spec.endpoint,
+            rehearsal=spec.rehearsal is not None,
+            containers=tuple(
+                ContainerView(item.id, item.name, item.image, item.started_at)
+                for item in self._containers
+                if item.running
+            ),
+            gpus=tuple(_view(gpu.uuid, gpu.index, by_uuid.get(gpu.uuid)) for gpu in spec.gpus),
+            gpu_problem=problem if spec.gpus else None,
+            load=self._load,
+            ready_after_s=self._ready_after_s,
+        )
+
+
+def _view(uuid: str, index: int, sample: GpuSample | None) -> GpuView:
+    if sample is None:
+        return GpuView(uuid, index)
+    return GpuView(
+        uuid, index, sample.memory_used_bytes, sample.power_w, sample.temperature_c, sample.utilization_percent
+    )
+
+
+def expected_seconds(starts: tuple[StartRecord, ...], spec_hash: str, *, warm: bool) -> float | None:
+    """How long a start of this spec took before, cold or warm alike: the median of the last five, None for the first."""
+    known = [item.seconds for item in starts if item.spec_hash == spec_hash and item.warm == warm][-5:]
+    return round(statistics.median(known), 3) if known else None

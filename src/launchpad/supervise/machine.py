@@ -1,0 +1,323 @@
+"""The life of one replica: a pure state machine.
+
+``step(state, sighting, policy) -> (state, effects)`` is called again and again with one look at the world. It is level-triggered: a
+missed event is harmless, because the next sighting shows the same world, and adopting a running container needs no special path.
+It refuses to act: effects are values, and ``loop.py`` obeys them.
+
+::
+
+    STOPPED   --wanted-------------------------------------------> STARTING   (start)
+    STARTING  --readiness holds and one completion came back-----> READY
+              --container gone-----------------------------------> crashed
+              --no progress for stall_after, or past the deadline> STOPPING   (stop)
+    READY     --probes fail--------------------------------------> UNREADY
+              --container gone-----------------------------------> crashed
+              --READY for stable_after---------------------------> READY      (failures := 0)
+    UNREADY   --one probe passes---------------------------------> READY
+              --container gone-----------------------------------> crashed
+              --too many fail in a row---------------------------> STOPPING   (stop)
+    STOPPING  --container gone, its GPU memory released----------> crashed if it was failing, STARTING if wanted, else STOPPED
+              --older than stop_grace----------------------------> STOPPING   (kill)
+    BACKOFF   --retry_at reached, or asked again-----------------> STARTING   (start)
+    FAILED    --a person asks again------------------------------> STARTING   (start)
+    any       --not wanted and running---------------------------> STOPPING   (stop)
+    any       --spec changed and running-------------------------> STOPPING   (stop), then STARTING
+
+    crashed:  failures += 1; a fatal verdict, or more failures than the budget: FAILED; else BACKOFF
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from launchpad.units import show_duration
+
+if TYPE_CHECKING:
+    from launchpad.deploy.spec import Policy
+
+
+class Phase(StrEnum):
+    """Where a replica is in its life."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    READY = "READY"
+    UNREADY = "UNREADY"
+    STOPPING = "STOPPING"
+    BACKOFF = "BACKOFF"
+    FAILED = "FAILED"
+
+
+#: What is to be seen of the containers: none, all alive, or at least one ended.
+Body = Literal["absent", "running", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a replica died, in words, and whether trying again can help. ``id`` names the hazard that explains it."""
+
+    fatal: bool
+    reason: str
+    hint: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSeen:
+    """The last finished probe. ``number`` grows, so that one answer is never counted twice."""
+
+    number: int
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One look at a replica.
+
+    ``generation`` counts how often a person asked; ``matches`` is whether what runs has the wanted spec's hash; ``progress_at``
+    is when the load last moved; ``memory_released`` None means that nobody can tell.
+    """
+
+    now: datetime
+    wanted: bool
+    generation: int
+    body: Body
+    matches: bool = True
+    started_at: datetime | None = None
+    verdict: Verdict | None = None
+    probe: ProbeSeen | None = None
+    progress_at: datetime | None = None
+    memory_released: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the machine remembers between two sightings; persisted, so that a killed supervisor loses nothing.
+
+    ``failing`` is the reason a STOPPING replica failed, None where it was asked to stop. ``restarts`` counts starts that followed
+    a crash, for people; ``failures`` counts since the last stable spell, for the budget.
+    """
+
+    phase: Phase
+    since: datetime
+    reason: str
+    generation: int = 0
+    failures: int = 0
+    restarts: int = 0
+    retry_at: datetime | None = None
+    bad_streak: int = 0
+    probe_number: int = 0
+    killed: bool = False
+    failing: str | None = None
+    hint: str | None = None
+
+
+Effect = Literal["start", "stop", "kill", "record-crash", "clear"]
+
+
+def step(state: State, sighting: Sighting, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+    """The next state and what to do for it."""
+    state, sighting = _take_probe(state, sighting)
+    match state.phase:
+        case Phase.STOPPED:
+            return _stopped(state, sighting)
+        case Phase.STARTING:
+            return _starting(state, sighting, policy)
+        case Phase.READY | Phase.UNREADY:
+            return _serving(state, sighting, policy)
+        case Phase.STOPPING:
+            return _stopping(state, sighting, policy)
+        case Phase.BACKOFF:
+            return _backoff(state, sighting)
+        case Phase.FAILED:
+            return _failed(state, sighting)
+
+
+def resume(state: State, sighting: Sighting) -> State:
+    """What a new supervisor makes of the state its predecessor left, so that a kill at any moment costs nothing.
+
+    A start that was noted and never carried out starts afresh, uncounted; a container that runs as wanted is adopted, whatever
+    was noted last. Everything else stands, and :func:`step` sees to it.
+    """
+    if state.phase is Phase.STARTING and sighting.body == "absent":
+        return _to(state, Phase.STOPPED, sighting, "the supervisor ended before the container was created")
+    at_rest = state.phase in {Phase.BACKOFF, Phase.FAILED}
+    if at_rest and sighting.wanted and sighting.matches and sighting.body == "running":
+        return _to(state, Phase.STOPPED, sighting, "the supervisor ended after the container was started")
+    return state
+
+
+def _to(state: State, phase: Phase, sighting: Sighting, reason: str) -> State:
+    """``state`` moved to ``phase`` now; what belongs to the phase it leaves is forgotten."""
+    return replace(
+        state,
+        phase=phase,
+        since=sighting.now,
+        reason=reason,
+        retry_at=None,
+        killed=False,
+        failing=None,
+        bad_streak=0,
+        hint=None,
+    )
+
+
+def _take_probe(state: State, sighting: Sighting) -> tuple[State, Sighting]:
+    """Count a new answer once; an answer already counted is taken out of the sighting."""
+    probe = sighting.probe
+    if probe is None or probe.number <= state.probe_number:
+        return state, replace(sighting, probe=None)
+    return replace(state, probe_number=probe.number, bad_streak=0 if probe.ok else state.bad_streak + 1), sighting
+
+
+def _start(state: State, sighting: Sighting, reason: str) -> tuple[State, tuple[Effect, ...]]:
+    started = _to(state, Phase.STARTING, sighting, reason)
+    return replace(started, generation=sighting.generation), ("clear", "start")
+
+
+def _stop(
+    state: State, sighting: Sighting, reason: str, *, failing: str | None = None
+) -> tuple[State, tuple[Effect, ...]]:
+    return replace(_to(state, Phase.STOPPING, sighting, reason), failing=failing), ("stop",)
+
+
+def _crashed(state: State, sighting: Sighting, policy: Policy, verdict: Verdict) -> tuple[State, tuple[Effect, ...]]:
+    failures = state.failures + 1
+    effects: tuple[Effect, ...] = ("record-crash", "clear")
+    if verdict.fatal:
+        failed = _to(state, Phase.FAILED, sighting, f"{verdict.reason}; trying again cannot help")
+        return replace(failed, failures=failures, hint=verdict.hint), effects
+    if failures > policy.budget:
+        times = f"{failures} times without {show_duration(policy.stable)} of READY between"
+        failed = _to(state, Phase.FAILED, sighting, f"gave up: failed {times}; last: {verdict.reason}")
+        return replace(failed, failures=failures, hint=verdict.hint), effects
+    delay = backoff(policy, failures)
+    waiting = _to(
+        state, Phase.BACKOFF, sighting, f"{verdict.reason}; failure {failures}, next start in {show_duration(delay)}"
+    )
+    return replace(waiting, failures=failures, retry_at=sighting.now + delay, hint=verdict.hint), effects
+
+
+def backoff(policy: Policy, failures: int) -> timedelta:
+    """How long to wait before the start that follows the ``failures``-th failure: doubling, bounded."""
+    return timedelta(seconds=min(policy.first_delay_s * 2.0 ** min(failures - 1, 32), policy.max_delay_s))
+
+
+def _verdict(sighting: Sighting) -> Verdict:
+    return sighting.verdict or Verdict(fatal=False, reason="container gone")
+
+
+def _stopped(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]]:
+    if not sighting.wanted:
+        if sighting.body == "running":
+            return _stop(state, sighting, "not wanted")
+        return state, ("clear",) if sighting.body == "ended" else ()
+    match sighting.body:
+        case "running" if sighting.matches:
+            adopted = _to(state, Phase.STARTING, sighting, "adopted a running container")
+            return replace(adopted, generation=sighting.generation), ()
+        case "running":
+            return _stop(state, sighting, "spec changed")
+        case _:
+            return _start(state, sighting, "wanted")
+
+
+def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+    if (moved := _unwanted_or_changed(state, sighting)) is not None:
+        return moved
+    if sighting.body != "running":
+        return _crashed(state, sighting, policy, _verdict(sighting))
+    if sighting.probe is not None and sighting.probe.ok:
+        state = replace(state, generation=sighting.generation)
+        ready = _to(state, Phase.READY, sighting, f"a completion came back: {sighting.probe.detail}")
+        return ready, ()
+    age = sighting.now - state.since
+    if age.total_seconds() > policy.startup_s:
+        limit = show_duration(timedelta(seconds=policy.startup_s))
+        why = f"not READY within {limit} (deadlines.startup)"
+        return _stop(state, sighting, why, failing=why)
+    quiet = sighting.now - max(state.since, sighting.progress_at or state.since)
+    if quiet.total_seconds() > policy.stall_s:
+        why = f"stalled: no progress for {show_duration(quiet)} (deadlines.stall)"
+        return _stop(state, sighting, why, failing=why)
+    return replace(state, generation=sighting.generation), ()
+
+
+def _serving(state: State, sighting: Sighting, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+    if (moved := _unwanted_or_changed(state, sighting)) is not None:
+        return moved
+    if sighting.body != "running":
+        return _crashed(state, sighting, policy, _verdict(sighting))
+    state = replace(state, generation=sighting.generation)
+    detail = sighting.probe.detail if sighting.probe is not None else "no answer"
+    if state.bad_streak >= max(policy.dead_after, policy.unready_after + 1):
+        why = f"does not answer: {state.bad_streak} probes in a row failed: {detail}"
+        return _stop(state, sighting, why, failing=why)
+    if state.phase is Phase.READY and state.bad_streak >= policy.unready_after:
+        unready = _to(state, Phase.UNREADY, sighting, f"probe failed: {detail}")
+        return replace(unready, bad_streak=state.bad_streak), ()
+    if state.phase is Phase.UNREADY and state.bad_streak == 0:
+        return _to(state, Phase.READY, sighting, f"answers again: {detail}"), ()
+    if state.phase is Phase.READY and state.failures and sighting.now - state.since >= policy.stable:
+        return replace(state, failures=0), ()
+    return state, ()
+
+
+def _unwanted_or_changed(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]] | None:
+    """The rules that hold in every phase that runs a container."""
+    if not sighting.wanted:
+        if sighting.body == "running":
+            return _stop(state, sighting, "not wanted")
+        return _to(state, Phase.STOPPED, sighting, "not wanted"), ("clear",)
+    if not sighting.matches:
+        if sighting.body == "running":
+            return _stop(state, sighting, "spec changed")
+        return _start(replace(state, failures=0), sighting, "spec changed")
+    return None
+
+
+def _stopping(state: State, sighting: Sighting, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
+    age = (sighting.now - state.since).total_seconds()
+    if sighting.body == "running":
+        if age > policy.stop_grace_s and not state.killed:
+            limit = show_duration(timedelta(seconds=policy.stop_grace_s))
+            return replace(state, killed=True, reason=f"{state.reason}; still there after {limit}, killed"), ("kill",)
+        return state, ()
+    if sighting.memory_released is False:
+        return replace(state, reason="container gone; waiting for its GPU memory to be released"), ()
+    if not sighting.wanted:
+        return replace(_to(state, Phase.STOPPED, sighting, "not wanted"), failures=0, generation=sighting.generation), (
+            "clear",
+        )
+    if state.failing is not None:
+        return _crashed(state, sighting, policy, Verdict(fatal=False, reason=state.failing))
+    return _start(replace(state, failures=0), sighting, "spec changed" if state.reason.startswith("spec") else "wanted")
+
+
+def _backoff(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]]:
+    if not sighting.wanted:
+        return _unwanted_from_rest(state, sighting)
+    if sighting.generation > state.generation:
+        return _start(replace(state, failures=0), sighting, "asked again")
+    if state.retry_at is None or sighting.now >= state.retry_at:
+        return _start(replace(state, restarts=state.restarts + 1), sighting, f"restart after failure {state.failures}")
+    return state, ()
+
+
+def _failed(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]]:
+    if not sighting.wanted:
+        return _unwanted_from_rest(state, sighting)
+    if sighting.generation > state.generation:
+        return _start(replace(state, failures=0), sighting, "asked again")
+    return state, ()
+
+
+def _unwanted_from_rest(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]]:
+    if sighting.body == "running":
+        return _stop(state, sighting, "not wanted")
+    stopped = _to(state, Phase.STOPPED, sighting, "not wanted")
+    return replace(stopped, failures=0, generation=sighting.generation), ("clear",)

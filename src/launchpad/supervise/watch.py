@@ -1,0 +1,283 @@
+"""The supervisor's three listeners, each a thread that only listens and wakes.
+
+:class:`EventWatch` hears the runtime, :class:`LogWatch` reads the engine's log and copies it to a file that outlives the container,
+:class:`Asker` has at most one probe in flight, so that a question that hangs never delays noticing a death. None of them
+decides anything, and losing one only makes the supervisor slower: its tick looks at the world itself.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from launchpad import log
+from launchpad.clock import moment, stamp
+from launchpad.engines.base import Progress, progress_of
+from launchpad.errors import LaunchpadError
+from launchpad.health.probe import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from launchpad.clock import Clock
+    from launchpad.deploy.spec import Completion
+    from launchpad.engines.base import Engine, Health
+    from launchpad.health.probe import Prober
+    from launchpad.runtime.base import LogLine, Runtime
+
+_COPY_BYTES: Final = 32 * 2**20
+_TAIL: Final = 400
+#: An HTTP access line is our own probe coming back, and no sign that a load moves.
+_ACCESS = re.compile(r'"(GET|POST|HEAD) \S+ HTTP/[\d.]+"')
+
+
+class EventWatch:
+    """Calls ``wake`` for every runtime event of one deployment; ``healthy`` is false while the stream is down."""
+
+    def __init__(self, runtime: Runtime, deployment: str, wake: Callable[[], None], clock: Clock) -> None:
+        self._runtime, self._deployment, self._wake, self._clock = runtime, deployment, wake, clock
+        self._closed = threading.Event()
+        self.healthy = False
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                with self._runtime.events() as events:
+                    self.healthy = True
+                    self._wake()
+                    for event in events:
+                        if event.deployment == self._deployment:
+                            self._wake()
+                        if self._closed.is_set():
+                            return
+            except LaunchpadError:
+                pass  # the Engine is away: the tick looks by itself meanwhile, and says so
+            self.healthy = False
+            self._wake()
+            self._closed.wait(1.0)
+
+
+class LogCopy:
+    """The server's log on disk: ``<time> <text>`` lines, at most two files of 32 MiB, old lines first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._secrets: tuple[str, ...] = ()
+        self._file: BinaryIO | None = None
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Write ``***`` where a line holds one of these values: some engines print their whole environment."""
+        self._secrets = tuple(value for value in secrets if len(value) >= 4)
+
+    def last(self) -> datetime | None:
+        """When the newest copied line was written, or None."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, self._path.stat().st_size - 128 * 1024))
+                lines = file.read().splitlines()
+        except OSError:
+            return None
+        for line in reversed(lines):
+            try:
+                return moment(line.split(b" ", 1)[0].decode())
+            except ValueError:
+                continue
+        return None
+
+    def safe(self, text: str) -> str:
+        """``text`` without the values that :meth:`hide` was told."""
+        for value in self._secrets:
+            text = text.replace(value, "***")
+        return text
+
+    def write(self, at: datetime, text: str) -> None:
+        """Add a line; a full disk costs the copy, never the supervisor."""
+        data = f"{stamp(at)} {text}\n".encode(errors="replace")
+        try:
+            if self._file is None:
+                self._file = self._path.open("ab", buffering=0)
+            if self._file.tell() + len(data) > _COPY_BYTES:
+                self._file.close()
+                self._path.replace(self._path.with_suffix(".log.1"))
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(data)
+        except OSError as error:
+            self._file = None
+            log.get("supervise").warning("cannot copy the server's log", path=str(self._path), error=str(error))
+
+
+class LogWatch:
+    """Follows one container's log: its progress, its last lines, and a copy on disk."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        container_id: str,
+        engine: Engine,
+        copy: LogCopy,
+        wake: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._runtime, self._id, self._copy, self._wake, self._clock = runtime, container_id, copy, wake, clock
+        self._marks, self._last_stage = engine.marks, engine.stages[-1]
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._moved_at: datetime | None = None
+        self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def progress(self) -> tuple[Progress | None, datetime | None]:
+        """The stage the load is in, and when its log last said anything."""
+        with self._lock:
+            return self._progress, self._moved_at
+
+    def tail(self) -> tuple[str, ...]:
+        """The last lines, oldest first."""
+        with self._lock:
+            return tuple(self._tail)
+
+    def drain(self, timeout_s: float) -> None:
+        """Wait until the log of an ended container has been read to its end, at most ``timeout_s``."""
+        self._thread.join(timeout_s)
+
+    def close(self) -> None:
+        """Stop following; the thread ends with its stream."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        since = self._copy.last()
+        while not self._closed.is_set():
+            try:
+                with self._runtime.logs(self._id, follow=True, since=since) as lines:
+                    for line in lines:
+                        if since is None or line.at is None or line.at > since:
+                            self._take(line)
+                            since = line.at or since
+                        if self._closed.is_set():
+                            return
+                found = self._runtime.inspect(self._id)
+                if found is None or not found.running:
+                    return
+            except LaunchpadError:
+                pass  # the Engine is away, or the container is gone: the tick finds out which
+            self._closed.wait(0.5)
+
+    def _take(self, line: LogLine) -> None:
+        text = self._copy.safe(line.text)
+        self._copy.write(line.at or self._clock.now(), text)
+        before = self._progress
+        found = None if before is not None and before.stage == self._last_stage else progress_of(self._marks, line.text)
+        with self._lock:
+            self._tail.append(text)
+            if not _ACCESS.search(line.text):
+                self._moved_at = self._clock.now()
+            self._progress = found or before
+        if found is not None and (before is None or found.stage != before.stage):
+            self._wake()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A finished question; ``number`` counts them over the whole life of a deployment."""
+
+    number: int
+    answer: Answer
+    finished_at: datetime
+
+
+class Asker:
+    """Asks one server one question at a time, in a thread of its own; one Asker lives as long as one start."""
+
+    def __init__(self, make: Callable[[], Prober], wake: Callable[[], None], clock: Clock, number: int) -> None:
+        self._wake, self._clock, self._number = wake, clock, number
+        self._lock = threading.Lock()
+        self._prober = make()
+        self._todo: Callable[[Prober], Answer] | None = None
+        self._done: Asked | None = None
+        self._signal = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question is in flight."""
+        with self._lock:
+            return self._todo is not None
+
+    def ask(self, question: Callable[[Prober], Answer]) -> None:
+        """Ask, unless a question is in flight."""
+        with self._lock:
+            if self._todo is not None:
+                return
+            self._todo = question
+        self._signal.set()
+
+    def last(self) -> Asked | None:
+        """The last finished question, or None."""
+        with self._lock:
+            return self._done
+
+    def close(self) -> None:
+        """End the question in flight and ask nothing more."""
+        self._closed = True
+        self._signal.set()
+        self._prober.close()
+
+    def _run(self) -> None:
+        while True:
+            self._signal.wait()
+            self._signal.clear()
+            question = self._todo
+            if self._closed or question is None:
+                return
+            answer = question(self._prober)
+            with self._lock:
+                news = answer.ok or self._done is None or self._done.answer.ok
+                self._number += 1
+                self._done = Asked(self._number, answer, self._clock.now())
+                self._todo = None
+            if self._closed:
+                return
+            if news:  # refused again, ten times a second, is no reason to hurry
+                self._wake()
+
+
+def readiness(health: Health, completion: Completion, model: str) -> Callable[[Prober], Answer]:
+    """The question of a STARTING replica: its readiness path holds, and then one real completion came back."""
+
+    def question(prober: Prober) -> Answer:
+        answer = prober.get(health.ready_paths[0], health.ready_timeout_s)
+        for path in health.ready_paths[1:]:
+            if answer.status != 404:
+                break
+            answer = prober.get(path, health.ready_timeout_s)
+        if not answer.ok or completion.kind == "none":
+            return answer
+        return prober.complete(
+            completion.kind, model, completion.prompt, completion.max_tokens, completion.extra, completion.timeout_s
+        )
+
+    return question
+
+
+def liveness(health: Health) -> Callable[[Prober], Answer]:
+    """The question of a serving replica."""
+
+    def question(prober: Prober) -> Answer:
+        return prober.get(health.live_path, health.live_timeout_s)
+
+    return question
