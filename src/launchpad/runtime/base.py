@@ -128,6 +128,7 @@ class Container:
     """One container as observed. ``exit`` is None while it runs or was never started.
 
     ``labels`` are the spec's and the image's own: never look for an exact set. ``image`` is what it was created from.
+    Of a very short life Docker may note the end some milliseconds before the start.
     """
 
     id: str

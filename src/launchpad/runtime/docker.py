@@ -67,6 +67,9 @@ LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "64m", "max-fil
 #: Environment names whose values never leave the engine in an inspect document.
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
+#: Events about a container's life. Docker also reports `top` and `exec`, which our own questions cause.
+LIFECYCLE: Final = ("create", "start", "oom", "kill", "die", "stop", "pause", "unpause", "rename", "destroy")
+
 _DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 
 
@@ -291,7 +294,7 @@ class DockerRuntime:
 
         The iterator never ends of itself: it raises RuntimeUnavailable where the connection breaks.
         """
-        filters = json.dumps({"type": ["container"], "label": [LABEL_DEPLOYMENT]})
+        filters = json.dumps({"type": ["container"], "label": [LABEL_DEPLOYMENT], "event": list(LIFECYCLE)})
 
         def opened() -> Response:
             # The engine answers before it subscribes; `since` has it send what happened in between.
