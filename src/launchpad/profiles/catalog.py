@@ -24,7 +24,7 @@ from launchpad.profiles.source import Unreadable, printable, quote, unfit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from launchpad.profiles.schema import Profile
+    from launchpad.profiles.schema import Profile  # noqa: TC004 - listing names must not pay for pydantic
 
 SUFFIX: Final = ".toml"
 MOST_PROBLEMS: Final = 50
@@ -113,7 +113,7 @@ class Catalog:
         name = path.name.removesuffix(SUFFIX)
         problems = self._problems(path)
         if isinstance(problems, Layers):
-            from launchpad.profiles.schema import Profile
+            from launchpad.profiles.schema import Profile  # noqa: TC004 - listing names must not pay for pydantic
 
             files = tuple(source.path for source in problems.sources)
             return Loaded(name, path, files, Profile.model_validate(problems.table))

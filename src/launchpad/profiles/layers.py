@@ -2,7 +2,7 @@
 
 A file may say ``extends = "name"`` at its top. Its tables are merged key by key over those of the file it names; scalars and
 lists replace. The first layer is the base, the last is the file that was asked for. Pure, but for reading the files through
-``source``; it refuses to know which keys a profile has.
+``source``; of the schema it knows only ``ALTERNATIVES``.
 """
 
 from __future__ import annotations
@@ -85,16 +85,30 @@ def problem_line(path: Path, line: int, key: KeyPath, says: str) -> str:
     return where + (f"{show_path(key)}: {says}" if key else says)
 
 
-def _lay_over(table: dict[str, Any], owners: _Owners, over: dict[str, Any], index: int) -> None:
+def _lay_over(
+    table: dict[str, Any], owners: _Owners, over: dict[str, Any], index: int, path: tuple[str, ...] = ()
+) -> None:
+    for gone in _taken_back(path, over):
+        table.pop(gone, None)
+        owners.pop(gone, None)
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(table.get(key), dict):
             owners[key] = (index, owners[key][1])
-            _lay_over(table[key], owners[key][1], value, index)
+            _lay_over(table[key], owners[key][1], value, index, (*path, key))
             continue
         table[key] = copy.deepcopy(value)
         owners[key] = (index, {})
         if isinstance(value, dict):
             _own(owners[key][1], value, index)
+
+
+def _taken_back(path: tuple[str, ...], over: dict[str, Any]) -> set[str]:
+    """The keys of the base that the choices in ``over`` exclude: ``gpus.uuids`` takes back an inherited ``gpus.count``."""
+    from launchpad.profiles.schema import ALTERNATIVES
+
+    choices = ALTERNATIVES.get(path, ())
+    made = [choice for choice in choices if choice & over.keys()]
+    return set().union(*(choice for choice in choices if choice not in made)) if made else set()
 
 
 def _own(owners: _Owners, table: dict[str, Any], index: int) -> None:

@@ -54,6 +54,13 @@ FORMS: Final[Mapping[str, str]] = {
 """What text of each form looks like, for people; ``explain`` looks a refused value up here."""
 
 
+ALTERNATIVES: Final[Mapping[tuple[str, ...], tuple[frozenset[str], ...]]] = {
+    ("gpus",): (frozenset({"count"}), frozenset({"indices"}), frozenset({"uuids"})),
+    ("model",): (frozenset({"path"}), frozenset({"repo", "revision"}), frozenset({"in_image"})),
+}
+"""Tables of which one choice excludes the others: a layer that makes one takes back what its base chose."""
+
+
 class Contradictions(ValueError):
     """Keys that are right one by one and wrong together: ``found`` holds (key path, what is wrong) of each."""
 
@@ -105,13 +112,17 @@ def _capability(value: object) -> object:
 
 
 def _json(value: dict[str, Any]) -> dict[str, Any]:
-    todo: list[Any] = [value]
-    while todo:
-        inner = todo.pop()
-        if isinstance(inner, date | time):
-            raise ValueError(f"holds the date {inner.isoformat()}, which JSON has no word for; put it in quotes")
-        todo.extend(inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ())
+    found = next(_dates_in(value), None)
+    if found is not None:
+        raise ValueError(f"holds the date {found.isoformat()}, which JSON has no word for; put it in quotes")
     return value
+
+
+def _dates_in(value: object) -> Iterator[date | time]:
+    if isinstance(value, date | time):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _dates_in(inner)
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_plain)]

@@ -14,12 +14,10 @@ import re
 import stat
 import tomllib
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+from pathlib import Path
+from typing import Any, Final
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: table keys and list indices from the top of the file."""
