@@ -1,0 +1,258 @@
+"""The NVML door: the only module that imports pynvml, and it does so when a library is first opened.
+
+Every call here can block for ever where the driver is wedged, so only the sampler's child process makes them. A value that
+NVML does not give is None; nothing is made up. This module refuses to change anything: no limits, no resets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from launchpad.errors import LaunchpadError
+from launchpad.rig.facts import Gpu, GpuSample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from types import TracebackType
+
+ProblemKind = Literal[
+    "library-missing", "driver-not-loaded", "gpu-lost", "reset-required", "version-mismatch", "no-answer", "other"
+]
+
+_MILLIWATTS: Final = 1000.0
+#: What NVML's unsigned fields hold where it has nothing to say.
+_NO_VALUE: Final = frozenset({2**32 - 1, 2**64 - 1})
+_TEMPERATURE_OF_GPU: Final = 0
+_INVALID_ARGUMENT: Final = 2
+_NOT_SUPPORTED: Final = 3
+_GPU_IS_LOST: Final = 15
+_RESET_REQUIRED: Final = 16
+
+#: NVML's return codes (nvml.h) that a person can do something about: kind, what to say, hint.
+_PROBLEMS: Final[dict[int, tuple[ProblemKind, str, str]]] = {
+    9: (
+        "driver-not-loaded",
+        "the NVIDIA driver is not loaded",
+        "load it with `modprobe nvidia`, and read `dmesg | grep -i nvrm` where that fails",
+    ),
+    12: (
+        "library-missing",
+        "NVML library not found (libnvidia-ml.so.1)",
+        "install the NVIDIA driver, or use --rig",
+    ),
+    _GPU_IS_LOST: (
+        "gpu-lost",
+        "{gpu} fell off the bus",
+        "read `dmesg | grep -i xid`, then reboot; check its power cables and riser where it comes again",
+    ),
+    _RESET_REQUIRED: (
+        "reset-required",
+        "{gpu} must be reset",
+        "stop what uses it and run `nvidia-smi --gpu-reset -i <index>`, or reboot",
+    ),
+    18: (
+        "version-mismatch",
+        "the NVIDIA driver in the kernel and its libraries are of different versions",
+        "reboot, or reload the nvidia kernel modules: the driver was upgraded under a running system",
+    ),
+}
+
+
+class NvmlProblem(LaunchpadError):
+    """NVML, or one GPU behind it, cannot be read; ``kind`` is for programs, ``message`` and ``hint`` for people."""
+
+    def __init__(self, kind: ProblemKind, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.kind: ProblemKind = kind
+
+
+def no_answer(seconds: float) -> NvmlProblem:
+    """The problem of a driver that blocks its caller."""
+    return NvmlProblem(
+        "no-answer",
+        f"NVML does not answer within {seconds:g} s",
+        hint="a GPU or its driver hangs: read `dmesg | grep -iE 'nvrm|xid'`; a reboot mends most",
+    )
+
+
+class Nvml:
+    """An open NVML; use as a context. ``library`` is pynvml or a stand-in with its functions.
+
+    Opening raises NvmlProblem. GPUs are in NVML's order, which is the order of the PCI bus.
+    """
+
+    def __init__(self, library: Any = None) -> None:  # pynvml carries no types
+        self._library: Any = library
+
+    def __enter__(self) -> Nvml:
+        if self._library is None:
+            import pynvml
+
+            self._library = pynvml
+        try:
+            self._library.nvmlInit()
+        except self._library.NVMLError as error:
+            raise _problem(error, "a GPU") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._maybe(self._library.nvmlShutdown)
+
+    def read_driver_version(self) -> str | None:
+        """The driver's version, ``580.126.09``."""
+        return _text(self._maybe(self._library.nvmlSystemGetDriverVersion))
+
+    def read_cuda_version(self) -> str | None:
+        """The newest CUDA that the driver serves, ``13.0``."""
+        number = _count(self._maybe(self._library.nvmlSystemGetCudaDriverVersion_v2))
+        return None if not number else f"{number // 1000}.{number % 1000 // 10}"
+
+    def read_gpus(self) -> tuple[Gpu, ...]:
+        """Every GPU's facts; raises NvmlProblem naming the card where one is lost or must be reset."""
+        return tuple(self._fact(index) for index in range(self._gpu_count()))
+
+    def read_samples(self, at: datetime) -> tuple[tuple[GpuSample, ...], NvmlProblem | None]:
+        """What the readable GPUs say now, and the first problem met: one lost card does not hide the others."""
+        samples: list[GpuSample] = []
+        problem: NvmlProblem | None = None
+        for index in range(self._gpu_count()):
+            try:
+                samples.append(self._sample(index, at))
+            except NvmlProblem as found:
+                problem = problem or found
+        return tuple(samples), problem
+
+    def read_processes(self) -> dict[str, dict[int, int | None]]:
+        """GPU UUID -> host process id -> bytes of GPU memory (None where not told); a GPU that does not say is left out."""
+        found: dict[str, dict[int, int | None]] = {}
+        for index in range(self._gpu_count()):
+            handle, name = self._open(index)
+            processes = self._processes(handle, name)
+            if processes is not None:
+                found[self._uuid(handle, name)] = dict(processes)
+        return found
+
+    def read_nvlink(self) -> bool | None:
+        """Whether any NVLink is up between these GPUs or to a switch; None where there is no GPU or none could be told.
+
+        A GPU without NVLink answers "not supported" for its first link.
+        """
+        answers = [self._has_nvlink(*self._open(index)) for index in range(self._gpu_count())]
+        if True in answers:
+            return True
+        return None if None in answers or not answers else False
+
+    def _gpu_count(self) -> int:
+        try:
+            return int(self._library.nvmlDeviceGetCount())
+        except self._library.NVMLError as error:
+            raise _problem(error, "a GPU") from error
+
+    def _open(self, index: int) -> tuple[Any, str]:
+        try:
+            return self._library.nvmlDeviceGetHandleByIndex(index), f"GPU {index}"
+        except self._library.NVMLError as error:
+            raise _problem(error, f"GPU {index}") from error
+
+    def _uuid(self, handle: Any, name: str) -> str:
+        try:
+            found = _text(self._library.nvmlDeviceGetUUID(handle))
+        except self._library.NVMLError as error:
+            raise _problem(error, name) from error
+        if not found:
+            raise NvmlProblem("other", f"{name} has no UUID")
+        return found
+
+    def _fact(self, index: int) -> Gpu:
+        nvml = self._library
+        handle, name = self._open(index)
+
+        def read(call: Callable[[Any], Any]) -> Any:
+            return self._maybe(call, handle, gpu=name)
+
+        capability = read(nvml.nvmlDeviceGetCudaComputeCapability)
+        limits = read(nvml.nvmlDeviceGetPowerManagementLimitConstraints)
+        return Gpu(
+            index=index,
+            uuid=self._uuid(handle, name),
+            name=_text(read(nvml.nvmlDeviceGetName)) or "unnamed NVIDIA GPU",
+            compute_capability=None if capability is None else (int(capability[0]), int(capability[1])),
+            memory_bytes=_count(getattr(read(nvml.nvmlDeviceGetMemoryInfo), "total", None)),
+            power_limit_w=_watts(read(nvml.nvmlDeviceGetEnforcedPowerLimit)),
+            power_default_w=_watts(read(nvml.nvmlDeviceGetPowerManagementDefaultLimit)),
+            power_min_w=None if limits is None else _watts(limits[0]),
+            power_max_w=None if limits is None else _watts(limits[1]),
+            pcie_gen_max=_count(read(nvml.nvmlDeviceGetMaxPcieLinkGeneration)),
+            pcie_width_max=_count(read(nvml.nvmlDeviceGetMaxPcieLinkWidth)),
+        )
+
+    def _sample(self, index: int, at: datetime) -> GpuSample:
+        nvml = self._library
+        handle, name = self._open(index)
+
+        def read(call: Callable[..., Any], *more: Any) -> Any:
+            return self._maybe(call, handle, *more, gpu=name)
+
+        # Version 2 keeps what the driver reserves out of "used" (version 1 counts it in), as nvidia-smi shows it.
+        memory = read(nvml.nvmlDeviceGetMemoryInfo, nvml.nvmlMemory_v2)
+        return GpuSample(
+            uuid=self._uuid(handle, name),
+            index=index,
+            at=at,
+            memory_used_bytes=_count(getattr(memory, "used", None)),
+            power_w=_watts(read(nvml.nvmlDeviceGetPowerUsage)),
+            temperature_c=_count(read(nvml.nvmlDeviceGetTemperature, _TEMPERATURE_OF_GPU)),
+            utilization_percent=_count(getattr(read(nvml.nvmlDeviceGetUtilizationRates), "gpu", None)),
+            processes=self._processes(handle, name),
+        )
+
+    def _processes(self, handle: Any, name: str) -> tuple[tuple[int, int | None], ...] | None:
+        found = self._maybe(self._library.nvmlDeviceGetComputeRunningProcesses, handle, gpu=name)
+        if found is None:
+            return None
+        return tuple(sorted((int(process.pid), _count(process.usedGpuMemory)) for process in found))
+
+    def _has_nvlink(self, handle: Any, name: str) -> bool | None:
+        for link in range(self._library.NVML_NVLINK_MAX_LINKS):
+            try:
+                if self._library.nvmlDeviceGetNvLinkState(handle, link):
+                    return True
+            except self._library.NVMLError as error:
+                if error.value in {_GPU_IS_LOST, _RESET_REQUIRED}:
+                    raise _problem(error, name) from error
+                return False if error.value in {_NOT_SUPPORTED, _INVALID_ARGUMENT} else None
+        return False
+
+    def _maybe(self, call: Callable[..., Any], *arguments: Any, gpu: str = "a GPU") -> Any:
+        """The value, or None where NVML will not say; a GPU that is lost or must be reset is a problem, not a None."""
+        try:
+            return call(*arguments)
+        except self._library.NVMLError as error:
+            if error.value in {_GPU_IS_LOST, _RESET_REQUIRED}:
+                raise _problem(error, gpu) from error
+            return None
+
+
+def _problem(error: Any, gpu: str) -> NvmlProblem:
+    known = _PROBLEMS.get(error.value)
+    if known is None:
+        return NvmlProblem("other", f"NVML cannot read {gpu}: {error} (code {error.value})")
+    kind, message, hint = known
+    return NvmlProblem(kind, message.format(gpu=gpu), hint=hint)
+
+
+def _text(value: Any) -> str | None:
+    """NVML's text: older bindings give bytes, newer ones str."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or None
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None or value in _NO_VALUE else int(value)
+
+
+def _watts(milliwatts: Any) -> float | None:
+    count = _count(milliwatts)
+    return None if count is None else count / _MILLIWATTS

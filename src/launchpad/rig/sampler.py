@@ -1,0 +1,396 @@
+"""NVML in a child process under a deadline, because a wedged driver blocks its caller for ever.
+
+``python -m launchpad.rig.sampler --interval 1.0`` is the child: one JSON line a round on stdout, until its stdin ends (or its
+parent dies). :class:`Sampler` keeps such a child, :func:`ask_once` has one answer once. Both kill a child that is silent
+past its deadline; neither ever waits for one that cannot die, and no second one is started beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+from launchpad.clock import SystemClock, moment, stamp
+from launchpad.rig.facts import Gpu, GpuSample
+from launchpad.rig.nvml import Nvml, NvmlProblem, ProblemKind, no_answer
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from launchpad.clock import Clock
+
+#: Seconds between two rounds, and of silence before a child is given up; waking up eight cold GPUs takes about ten.
+INTERVAL: Final = 1.0
+DEADLINE: Final = 15.0
+FIRST_DELAY: Final = 1.0
+LONGEST_DELAY: Final = 60.0
+_LINE_LIMIT: Final = 1024 * 1024
+_REAP: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1
+_SIGKILL: Final = 9
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RigReading:
+    """What NVML says once: the facts that hold until reboot."""
+
+    gpus: tuple[Gpu, ...]
+    driver_version: str | None
+    cuda_version: str | None
+    nvlink: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One line of the child: a round of samples, or the facts, and a problem where there is one."""
+
+    samples: tuple[GpuSample, ...] = ()
+    facts: RigReading | None = None
+    problem: NvmlProblem | None = None
+
+
+def child_command(*arguments: str) -> tuple[str, ...]:
+    """The command line of the child; ``-P`` keeps the working directory's files from being imported."""
+    return (sys.executable, "-P", "-m", "launchpad.rig.sampler", *arguments)
+
+
+class Sampler:
+    """Keeps a child that samples every ``interval`` seconds and restarts it when it dies or is silent for ``deadline`` seconds.
+
+    ``command`` replaces the child's (tests). Restarts back off from one second to a minute, and a good line clears that.
+    """
+
+    def __init__(
+        self,
+        interval: float = INTERVAL,
+        deadline: float = DEADLINE,
+        *,
+        command: Sequence[str] | None = None,
+        first_delay: float = FIRST_DELAY,
+        clock: Clock | None = None,
+    ) -> None:
+        if deadline <= interval:
+            raise ValueError("a deadline within the interval would kill every child")
+        self._deadline = deadline
+        self._command = tuple(command or child_command("--interval", str(interval)))
+        self._first_delay = first_delay
+        self._clock = clock or SystemClock()
+        self._report = Report()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._wake: tuple[int, int] | None = None
+
+    def __enter__(self) -> Sampler:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the child and return at once; a second call does nothing."""
+        if self._thread is None:
+            self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._thread = threading.Thread(target=self._keep, args=(self._wake[0],), name="sampler", daemon=True)
+            self._thread.start()
+
+    def latest(self) -> tuple[tuple[GpuSample, ...], NvmlProblem | None]:
+        """The newest samples and the problem, if any; never blocks. Both empty: nothing is known yet.
+
+        With a problem that concerns all GPUs the samples are empty: old ones are not passed off as new.
+        """
+        report = self._report
+        return report.samples, report.problem
+
+    def close(self) -> None:
+        """End the child for sure; once closed it stays closed. Takes about a second where the child cannot die."""
+        self._stop.set()
+        if self._wake is None:
+            return
+        reading, writing = self._wake
+        os.write(writing, b"x")
+        if self._thread is not None:
+            self._thread.join()
+        os.close(reading)
+        os.close(writing)
+        self._wake = None
+
+    def _keep(self, wake: int) -> None:
+        delay = self._first_delay
+        while not self._stop.is_set():
+            fruitful, problem, child = self._follow(wake)
+            if self._stop.is_set():
+                return
+            self._report = Report(problem=problem)
+            delay = self._first_delay if fruitful else min(delay * 2, LONGEST_DELAY)
+            self._stop.wait(delay)
+            while child is not None and not _gone(child):  # in the kernel's hands: a second one would join it there
+                if self._stop.wait(_REAP):
+                    return
+
+    def _follow(self, wake: int) -> tuple[bool, NvmlProblem, subprocess.Popen[bytes] | None]:
+        """One child's life: whether it said anything of use, why it ended, and the child where it would not die."""
+        child = None
+        fruitful = False
+        try:
+            child = _spawn(self._command)
+            for report in self._reports(child, wake):
+                self._report, fruitful = report, True
+            problem = NvmlProblem("other", "the NVML sampler ended")
+        except NvmlProblem as found:
+            problem = found
+        except OSError as error:
+            problem = NvmlProblem("other", f"the NVML sampler cannot be started: {error.strerror or error}")
+        return fruitful, problem, None if child is None or _ended(child) else child
+
+    def _reports(self, child: subprocess.Popen[bytes], wake: int) -> Iterator[Report]:
+        lines = _Lines(child)
+        heard = self._clock.monotonic()
+        while (left := heard + self._deadline - self._clock.monotonic()) > 0:
+            if self._stop.is_set():
+                return
+            if not lines.wait(left, wake):
+                continue
+            for line in lines.read():
+                report = read_line(line)
+                if report is not None:
+                    heard = self._clock.monotonic()
+                    yield report
+            if lines.ended:
+                return
+        raise no_answer(self._deadline)
+
+
+def ask_once(deadline: float, *, command: Sequence[str] | None = None, clock: Clock | None = None) -> RigReading:
+    """The rig's GPUs, read in a child within ``deadline`` seconds; raises NvmlProblem."""
+    watch = clock or SystemClock()
+    end = watch.monotonic() + deadline
+    try:
+        child = _spawn(command or child_command("--once"))
+    except OSError as error:
+        raise NvmlProblem("other", f"the NVML reader cannot be started: {error.strerror or error}") from error
+    try:
+        lines = _Lines(child)
+        while not lines.ended:
+            left = end - watch.monotonic()
+            if left <= 0:
+                raise no_answer(deadline)
+            if not lines.wait(left):
+                continue
+            for report in filter(None, map(read_line, lines.read())):
+                if report.problem is not None:
+                    raise report.problem
+                if report.facts is not None:
+                    return report.facts
+    finally:
+        _ended(child)
+    raise NvmlProblem("other", "the NVML reader ended without an answer")
+
+
+def read_line(line: bytes) -> Report | None:
+    """The report in one line of a child, or None for anything else: a child's noise is not its heartbeat."""
+    try:
+        said = json.loads(line)
+        problem = said["problem"]
+        return Report(
+            samples=tuple(_sample(sample) for sample in said.get("samples", ())),
+            facts=None if said.get("facts") is None else _reading(said["facts"]),
+            problem=None if problem is None else _problem(problem),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def main(arguments: Sequence[str], *, library: Any = None) -> int:
+    """The child: ``--once`` prints the facts, ``--interval SECONDS`` samples until stdin ends. 2 for a wrong call."""
+    match tuple(arguments):
+        case ("--once",):
+            _die_with_parent()
+            _say(_facts_line(library))
+        case ("--interval", seconds):
+            _die_with_parent()
+            _sample_until_eof(float(seconds), library)
+        case _:
+            return 2
+    return 0
+
+
+def _sample_until_eof(interval: float, library: Any) -> None:
+    clock = SystemClock()
+    nvml: Nvml | None = None
+    due = clock.monotonic()
+    while True:
+        problem = None
+        samples: tuple[GpuSample, ...] = ()
+        try:
+            if nvml is None:
+                nvml = Nvml(library).__enter__()
+            samples, problem = nvml.read_samples(clock.now())
+        except NvmlProblem as found:
+            problem, nvml = found, None
+        _say({"problem": _problem_fields(problem), "samples": [_sample_fields(sample) for sample in samples]})
+        due = max(due + interval, clock.monotonic())
+        if select.select([0], [], [], due - clock.monotonic())[0] and not os.read(0, 4096):
+            return
+
+
+def _facts_line(library: Any) -> dict[str, Any]:
+    try:
+        with Nvml(library) as nvml:
+            reading = RigReading(
+                nvml.read_gpus(), nvml.read_driver_version(), nvml.read_cuda_version(), nvml.read_nvlink()
+            )
+    except NvmlProblem as problem:
+        return {"problem": _problem_fields(problem)}
+    return {"problem": None, "facts": asdict(reading)}
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill us with the thread that started us; the end of stdin serves where it will not (prctl(2))."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+
+
+def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    import subprocess
+
+    # Its own session: a Ctrl-C at the terminal is the parent's to handle.
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def _gone(child: subprocess.Popen[bytes]) -> bool:
+    return child.poll() is not None
+
+
+def _ended(child: subprocess.Popen[bytes]) -> bool:
+    """Kill the child and let go of it; False where it would not die within a second (it blocks inside the kernel)."""
+    import subprocess
+
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    with contextlib.suppress(OSError):
+        child.kill()
+    try:
+        child.wait(_REAP)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+class _Lines:
+    """A child's stdout, whole line by whole line, without ever blocking; over-long lines are dropped."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        if child.stdout is None:
+            raise ValueError("the child's stdout is not a pipe")
+        self._descriptor = child.stdout.fileno()
+        self._rest = b""
+        self.ended = False
+
+    def wait(self, seconds: float, *others: int) -> bool:
+        """Whether the child said something (or ended) within that time; ``others`` end the wait as well."""
+        ready, _, _ = select.select([self._descriptor, *others], [], [], seconds)
+        return self._descriptor in ready
+
+    def read(self) -> list[bytes]:
+        """The whole lines that are there."""
+        said = os.read(self._descriptor, 65536)
+        self.ended = not said
+        *lines, self._rest = (self._rest + said).split(b"\n")
+        if len(self._rest) > _LINE_LIMIT:
+            self._rest = b""
+        return lines
+
+
+def _sample_fields(sample: GpuSample) -> dict[str, Any]:
+    return asdict(sample) | {"at": stamp(sample.at)}
+
+
+def _problem_fields(problem: NvmlProblem | None) -> dict[str, Any] | None:
+    return None if problem is None else {"kind": problem.kind, "message": problem.message, "hint": problem.hint}
+
+
+def _problem(said: dict[str, Any]) -> NvmlProblem:
+    if said["kind"] not in get_args(ProblemKind):
+        raise ValueError(said["kind"])
+    return NvmlProblem(said["kind"], _is(str, said["message"]), hint=_maybe(str, said["hint"]))
+
+
+def _sample(said: dict[str, Any]) -> GpuSample:
+    processes = said["processes"]
+    return GpuSample(
+        uuid=_is(str, said["uuid"]),
+        index=_is(int, said["index"]),
+        at=moment(said["at"]),
+        memory_used_bytes=_maybe(int, said["memory_used_bytes"]),
+        power_w=_maybe(float, said["power_w"]),
+        temperature_c=_maybe(int, said["temperature_c"]),
+        utilization_percent=_maybe(int, said["utilization_percent"]),
+        processes=None if processes is None else tuple((_is(int, pid), _maybe(int, used)) for pid, used in processes),
+    )
+
+
+def _reading(said: dict[str, Any]) -> RigReading:
+    return RigReading(
+        gpus=tuple(_gpu(gpu) for gpu in said["gpus"]),
+        driver_version=_maybe(str, said["driver_version"]),
+        cuda_version=_maybe(str, said["cuda_version"]),
+        nvlink=_maybe(bool, said["nvlink"]),
+    )
+
+
+def _gpu(said: dict[str, Any]) -> Gpu:
+    capability = said["compute_capability"]
+    if capability is not None:
+        major, minor = capability
+        capability = (_is(int, major), _is(int, minor))
+    return Gpu(
+        index=_is(int, said["index"]),
+        uuid=_is(str, said["uuid"]),
+        name=_is(str, said["name"]),
+        compute_capability=capability,
+        memory_bytes=_maybe(int, said["memory_bytes"]),
+        power_limit_w=_maybe(float, said["power_limit_w"]),
+        power_default_w=_maybe(float, said["power_default_w"]),
+        power_min_w=_maybe(float, said["power_min_w"]),
+        power_max_w=_maybe(float, said["power_max_w"]),
+        pcie_gen_max=_maybe(int, said["pcie_gen_max"]),
+        pcie_width_max=_maybe(int, said["pcie_width_max"]),
+    )
+
+
+def _is(kind: type[_T], value: Any) -> _T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _maybe(kind: type[_T], value: Any) -> _T | None:
+    return None if value is None else _is(kind, value)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main(sys.argv[1:]))

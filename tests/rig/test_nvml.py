@@ -1,0 +1,171 @@
+"""NVML's answers as values, against a stand-in library."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+from standin_nvml import NVMLError, StandInNvml
+
+from launchpad.rig import nvml as door
+from launchpad.rig.facts import Gpu, GpuSample
+from launchpad.rig.nvml import Nvml, NvmlProblem
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+READABLE = ("not supported", 3), ("no permission", 4), ("function not found", 13), ("unknown", 999)
+
+
+def facts(answers: dict[tuple[str, int | None], Any]) -> Gpu:
+    with Nvml(StandInNvml(1, answers)) as nvml:
+        return nvml.read_gpus()[0]
+
+
+def sample(answers: dict[tuple[str, int | None], Any]) -> GpuSample:
+    with Nvml(StandInNvml(1, answers)) as nvml:
+        return nvml.read_samples(NOW)[0][0]
+
+
+def test_a_gpus_facts_are_in_bytes_and_watts() -> None:
+    assert facts({}) == Gpu(
+        index=0,
+        uuid="GPU-0",
+        name="NVIDIA RTX PRO 6000 Blackwell",
+        compute_capability=(12, 0),
+        memory_bytes=102_641_958_912,
+        power_limit_w=450.0,
+        power_default_w=600.0,
+        power_min_w=150.0,
+        power_max_w=600.0,
+        pcie_gen_max=5,
+        pcie_width_max=16,
+    )
+
+
+def test_a_sample_leaves_the_drivers_own_reserve_out_of_memory_used() -> None:
+    assert sample({}) == GpuSample("GPU-0", 0, NOW, 1_000, 83.25, 41, 7, ((42, 1_000),))
+
+
+@pytest.mark.parametrize("code", [code for _, code in READABLE], ids=[name for name, _ in READABLE])
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        ("nvmlDeviceGetCudaComputeCapability", "compute_capability"),
+        ("nvmlDeviceGetMemoryInfo", "memory_bytes"),
+        ("nvmlDeviceGetEnforcedPowerLimit", "power_limit_w"),
+        ("nvmlDeviceGetPowerManagementDefaultLimit", "power_default_w"),
+        ("nvmlDeviceGetPowerManagementLimitConstraints", "power_max_w"),
+        ("nvmlDeviceGetMaxPcieLinkGeneration", "pcie_gen_max"),
+        ("nvmlDeviceGetMaxPcieLinkWidth", "pcie_width_max"),
+    ],
+)
+def test_a_fact_that_nvml_will_not_say_is_none(function: str, field: str, code: int) -> None:
+    assert getattr(facts({(function, 0): NVMLError(code)}), field) is None
+
+
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        ("nvmlDeviceGetMemoryInfo", "memory_used_bytes"),
+        ("nvmlDeviceGetPowerUsage", "power_w"),
+        ("nvmlDeviceGetTemperature", "temperature_c"),
+        ("nvmlDeviceGetUtilizationRates", "utilization_percent"),
+        ("nvmlDeviceGetComputeRunningProcesses", "processes"),
+    ],
+)
+def test_a_sample_that_nvml_will_not_give_is_none(function: str, field: str) -> None:
+    assert getattr(sample({(function, 0): NVMLError(3)}), field) is None
+
+
+@pytest.mark.parametrize("nothing", [2**32 - 1, 2**64 - 1])
+def test_nvmls_all_ones_is_none_not_a_number(nothing: int) -> None:
+    assert sample({("nvmlDeviceGetPowerUsage", 0): nothing}).power_w is None
+
+
+def test_a_process_whose_memory_is_not_told_keeps_its_pid() -> None:
+    hidden = [SimpleNamespace(pid=7, usedGpuMemory=None)]
+    assert sample({("nvmlDeviceGetComputeRunningProcesses", 0): hidden}).processes == ((7, None),)
+
+
+def test_bytes_and_str_are_the_same_text() -> None:
+    found = facts({("nvmlDeviceGetName", 0): b"NVIDIA L4", ("nvmlDeviceGetUUID", 0): b"GPU-b"})
+    assert (found.name, found.uuid) == ("NVIDIA L4", "GPU-b")
+
+
+def test_versions_are_read_as_people_write_them() -> None:
+    with Nvml(StandInNvml(0, {("nvmlSystemGetDriverVersion", None): b"580.126.09"})) as nvml:
+        assert (nvml.read_driver_version(), nvml.read_cuda_version()) == ("580.126.09", "13.0")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (9, "driver-not-loaded", "the NVIDIA driver is not loaded"),
+        (12, "library-missing", "NVML library not found (libnvidia-ml.so.1)"),
+        (18, "version-mismatch", "the NVIDIA driver in the kernel and its libraries are of different versions"),
+        (999, "other", "NVML cannot read a GPU: error 999 (code 999)"),
+    ],
+)
+def test_an_nvml_that_does_not_open_says_why(code: int, kind: str, message: str) -> None:
+    with pytest.raises(NvmlProblem) as found, Nvml(StandInNvml(1, {("nvmlInit", None): NVMLError(code)})):
+        pass
+    assert (found.value.kind, found.value.message) == (kind, message)
+
+
+@pytest.mark.parametrize("code", [9, 12, 15, 16, 18])
+def test_every_known_problem_has_a_hint(code: int) -> None:
+    with pytest.raises(NvmlProblem) as found, Nvml(StandInNvml(1, {("nvmlInit", None): NVMLError(code)})):
+        pass
+    assert found.value.hint
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "kind", "message"),
+    [
+        ("nvmlDeviceGetHandleByIndex", 15, "gpu-lost", "GPU 1 fell off the bus"),
+        ("nvmlDeviceGetPowerUsage", 15, "gpu-lost", "GPU 1 fell off the bus"),
+        ("nvmlDeviceGetMemoryInfo", 16, "reset-required", "GPU 1 must be reset"),
+    ],
+)
+def test_a_lost_card_is_named_and_does_not_hide_the_others(function: str, code: int, kind: str, message: str) -> None:
+    with Nvml(StandInNvml(3, {(function, 1): NVMLError(code)})) as nvml:
+        samples, problem = nvml.read_samples(NOW)
+    assert problem is not None
+    assert ([s.index for s in samples], problem.kind, problem.message) == ([0, 2], kind, message)
+
+
+def test_the_process_map_is_by_uuid_and_pid() -> None:
+    with Nvml(StandInNvml(2, {("nvmlDeviceGetComputeRunningProcesses", 1): NVMLError(3)})) as nvml:
+        assert nvml.read_processes() == {"GPU-0": {42: 1_000}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "nvlink"),
+    [
+        pytest.param([NVMLError(3), NVMLError(3)], False, id="cards without NVLink"),
+        pytest.param([0, 0], False, id="links that are down"),
+        pytest.param([NVMLError(3), 1], True, id="one link up"),
+        pytest.param([NVMLError(4), NVMLError(3)], None, id="one that will not say"),
+        pytest.param([], None, id="no card"),
+    ],
+)
+def test_nvlink_is_true_false_or_unknown(answers: list[Any], nvlink: bool | None) -> None:
+    told = {("nvmlDeviceGetNvLinkState", gpu): answer for gpu, answer in enumerate(answers)}
+    with Nvml(StandInNvml(len(answers), told)) as nvml:
+        assert nvml.read_nvlink() is nvlink
+
+
+def test_leaving_the_context_shuts_nvml_down() -> None:
+    library = StandInNvml()
+    with Nvml(library):
+        pass
+    assert library.opened == 0
+
+
+def test_every_name_we_use_is_in_the_real_pynvml() -> None:
+    used = set(re.findall(r"\b(?:nvml[A-Z]\w+|NVML_\w+|NVMLError)\b", Path(door.__file__).read_text("utf-8")))
+    assert {name for name in used if not hasattr(pynvml, name)} == set()
