@@ -565,7 +565,11 @@ def _sglang_compile(server: Server) -> Iterator[float]:
 
 def _sglang_graphs(server: Server) -> Iterator[float]:
     plan, log = server.plan, server.log
-    reason = "because some layers do not apply Standard GQA" if plan.graphs else "because cuda_graph_config resolved"
+    resolved = (
+        "cuda_graph_config resolved prefill.backend='disabled' (e.g. via --cuda-graph-backend-prefill=disabled or "
+        "auto-disable rules)."
+    )
+    reason = f"because {'some layers do not apply Standard GQA' if plan.graphs else resolved}"
     log.say(f"Disable prefill CUDA graph {reason}", rank=0)
     if plan.graphs:
         begun = time.monotonic()
@@ -670,7 +674,10 @@ def _vllm_distributed(server: Server) -> Iterator[float]:
 def _vllm_weights(server: Server) -> Iterator[float]:
     plan, log, ranks = server.plan, server.log, range(server.plan.ranks)
     for rank in ranks:
-        log.say(f"Starting to load model {plan.model}...", rank=rank, where="gpu_model_runner.py:4501")
+        if _version(plan.version) < (0, 30):
+            log.say("Loading model from scratch...", rank=rank, where="model_runner.py:284")
+        else:
+            log.say(f"Starting to load model {plan.model}...", rank=rank, where="gpu_model_runner.py:4501")
     yield from _shards(server, "Loading safetensors checkpoint shards")
     took = server.seconds["weights"]
     log.say(f"Loading weights took {took:.2f} seconds", rank=0, where="default_loader.py:430")

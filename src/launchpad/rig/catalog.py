@@ -1,0 +1,274 @@
+"""Recorded rigs: facts of machines that are not here, from ``rigs/*.toml``.
+
+A recorded rig stands in for a survey: ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It is looked for in a
+``rigs`` folder under each directory of a path list, first wins, and last among the shipped ones. Every figure is one that the
+file states; what it does not state is None, and no sample is ever made up. GPU UUIDs are counted from one under a prefix that
+no driver gives out, so a recorded card can never be taken for a real one. This module refuses to ask a driver anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from launchpad.errors import NotFoundError, ProfileError
+from launchpad.rig.facts import Gpu, GpuSample, RigFacts
+from launchpad.units import parse_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+FOLDER: Final = "rigs"
+LARGEST_FILE: Final = 1 << 18
+#: The start of every recorded GPU's UUID; the card's number in its rig follows, counted from 1.
+UUID_PREFIX: Final = "GPU-00000000-0000-0000-0000-"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        return parse_bytes(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value == 0:
+        return value
+    raise ValueError('must be a size with its unit, such as "97887MiB"')
+
+
+def _capability(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,2}\.\d", value, re.ASCII):
+        return value
+    raise ValueError('must be a CUDA compute capability in quotes, such as "12.0"')
+
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Size = Annotated[int, BeforeValidator(_size)]
+Watts = Annotated[float, Field(gt=0, le=10_000)]
+Whole = Annotated[int, Field(ge=1, strict=True)]
+Day = Annotated[date, Field()]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _State(_Part):
+    """What one card says in a state (idle, serving); leave out what nobody measured or published."""
+
+    memory_used: Size | None = None
+    power_w: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    temperature_c: Annotated[int, Field(ge=0, le=150, strict=True)] | None = None
+    utilization_percent: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
+
+
+class _Gpu(_Part):
+    count: Annotated[int, Field(ge=1, le=64, strict=True)]
+    name: Line
+    compute_capability: Annotated[str, BeforeValidator(_capability)] | None = None
+    memory: Size | None = None
+    power_limit_w: Watts | None = None
+    power_default_w: Watts | None = None
+    power_min_w: Watts | None = None
+    power_max_w: Watts | None = None
+    pcie_gen_max: Annotated[int, Field(ge=1, le=8, strict=True)] | None = None
+    pcie_width_max: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+    idle: _State = Field(default_factory=_State)
+    serving: _State = Field(default_factory=_State)
+
+
+class _Rig(_Part):
+    format: Literal[1]
+    summary: Line
+    basis: Literal["surveyed", "composed"]
+    source: Annotated[list[Line], Field(min_length=1)]
+    as_of: Day
+    driver_version: Line | None = None
+    cuda_version: Line | None = None
+    nvlink: Annotated[bool, Field(strict=True)] | None = None
+    cpu_count: Whole | None = None
+    ram: Size | None = None
+    kernel: Line | None = None
+    os_name: Line | None = None
+    gpu: Annotated[list[_Gpu], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one card says in one state, as its rig's file tells; None where it does not."""
+
+    memory_used_bytes: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    utilization_percent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRig:
+    """A recorded rig: its facts, and per card what it says ``idle`` and ``serving``, in the order of ``facts.gpus``.
+
+    ``basis`` is "surveyed" where launchpad recorded a real machine, "composed" where a person put it together from documents.
+    """
+
+    name: str
+    path: Path
+    summary: str
+    basis: Literal["surveyed", "composed"]
+    facts: RigFacts
+    idle: tuple[State, ...]
+    serving: tuple[State, ...]
+
+
+def shipped_directory() -> Path:
+    """Where the profiles and rigs that come with launchpad are: inside the wheel, else the checkout's own."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_data" / "profiles"
+    return installed if installed.is_dir() else package.parent.parent / "profiles"
+
+
+class RigCatalog:
+    """The recorded rigs of a path list. ``directories`` are profile directories; each may hold a ``rigs`` folder."""
+
+    def __init__(self, directories: Sequence[Path] = (), *, shipped: Path | None = None) -> None:
+        self.directories = (*directories, shipped if shipped is not None else shipped_directory())
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that :meth:`load` knows, sorted; no file is read."""
+        return tuple(sorted(self._files()))
+
+    def load(self, name: str) -> RecordedRig:
+        """The recorded rig of that name. Raises NotFoundError, or ProfileError with every problem its file has."""
+        path = self._files().get(name)
+        if path is None:
+            raise self._unknown(name)
+        return read_rig(path)
+
+    def facts(self, name: str) -> RigFacts:
+        """The facts of that recorded rig, ``recorded`` set to its name. Raises as :meth:`load` does."""
+        return self.load(name).facts
+
+    def _files(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for directory in self.directories:
+            try:
+                paths = sorted((directory / FOLDER).glob("*.toml"))
+            except OSError:
+                continue
+            for path in paths:
+                if _NAME.fullmatch(path.stem):
+                    found.setdefault(path.stem, path)
+        return found
+
+    def _unknown(self, name: str) -> NotFoundError:
+        names = self.names()
+        near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
+        known = f"recorded rigs: {', '.join(names)}" if names else "there are no recorded rigs"
+        hint = f"did you mean {near[0]}? {known}" if near else known
+        return NotFoundError(f"cannot find recorded rig {name[:100]!r}: no {FOLDER} folder holds it", hint=hint)
+
+
+def read_rig(path: Path) -> RecordedRig:
+    """The recorded rig in a file; raises ProfileError with one line for each problem."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise _wrong(path, [f"{path}: is larger than {LARGEST_FILE >> 10} KiB; a rig is a page of text"])
+        table = tomllib.loads(data.decode("utf-8"))
+    except OSError as problem:
+        raise _wrong(path, [f"{path}: cannot be read: {problem.strerror}"]) from problem
+    except UnicodeDecodeError as problem:
+        raise _wrong(path, [f"{path}: is no UTF-8 at byte {problem.start}"]) from problem
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise _wrong(path, [f"{path}: is no TOML: {problem}"]) from problem
+    try:
+        rig = _Rig.model_validate(table)
+    except ValidationError as problem:
+        lines = [f"{path}: {_where(error['loc'])}{_what(error['msg'])}" for error in problem.errors()]
+        raise _wrong(path, lines) from problem
+    return _recorded(path, rig)
+
+
+def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple[GpuSample, ...]:
+    """What the rig's cards say at ``now`` in place of NVML; None wherever the rig's file does not say."""
+    states = rig.serving if serving else rig.idle
+    return tuple(
+        GpuSample(
+            uuid=gpu.uuid,
+            index=gpu.index,
+            at=now,
+            memory_used_bytes=state.memory_used_bytes,
+            power_w=state.power_w,
+            temperature_c=state.temperature_c,
+            utilization_percent=state.utilization_percent,
+        )
+        for gpu, state in zip(rig.facts.gpus or (), states, strict=True)
+    )
+
+
+def _recorded(path: Path, rig: _Rig) -> RecordedRig:
+    cards = [card for card in rig.gpu for _ in range(card.count)]
+    facts = RigFacts(
+        gpus=tuple(_gpu(index, card) for index, card in enumerate(cards)),
+        recorded=path.stem,
+        driver_version=rig.driver_version,
+        cuda_version=rig.cuda_version,
+        nvlink=rig.nvlink,
+        cpu_count=rig.cpu_count,
+        ram_bytes=rig.ram,
+        kernel=rig.kernel,
+        os_name=rig.os_name,
+        source="; ".join(rig.source),
+        as_of=rig.as_of.isoformat(),
+    )
+    idle, serving = (tuple(_state(getattr(card, name)) for card in cards) for name in ("idle", "serving"))
+    return RecordedRig(path.stem, path, rig.summary, rig.basis, facts, idle, serving)
+
+
+def _gpu(index: int, card: _Gpu) -> Gpu:
+    capability = card.compute_capability
+    major, _, minor = (capability or "").partition(".")
+    return Gpu(
+        index=index,
+        uuid=f"{UUID_PREFIX}{index + 1:012d}",
+        name=card.name,
+        compute_capability=(int(major), int(minor)) if capability else None,
+        memory_bytes=card.memory,
+        power_limit_w=card.power_limit_w,
+        power_default_w=card.power_default_w,
+        power_min_w=card.power_min_w,
+        power_max_w=card.power_max_w,
+        pcie_gen_max=card.pcie_gen_max,
+        pcie_width_max=card.pcie_width_max,
+    )
+
+
+def _state(state: _State) -> State:
+    return State(state.memory_used, state.power_w, state.temperature_c, state.utilization_percent)
+
+
+def _where(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return f"{text[:100]!r}: " if not text.isprintable() else f"{text[:100]}: "
+
+
+def _what(message: str) -> str:
+    plain = message.removeprefix("Value error, ")
+    known = {
+        "Extra inputs are not permitted": "is no key of a recorded rig; remove it",
+        "Field required": "is missing; it must be there",
+    }
+    return known.get(plain, plain)
+
+
+def _wrong(path: Path, problems: list[str]) -> ProfileError:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ProfileError(f"cannot read recorded rig {path.stem!r}: {count}", problems=tuple(problems))
