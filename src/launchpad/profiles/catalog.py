@@ -113,7 +113,7 @@ class Catalog:
         name = path.name.removesuffix(SUFFIX)
         problems = self._problems(path)
         if isinstance(problems, Layers):
-            from launchpad.profiles.schema import Profile  # noqa: TC004 - listing names must not pay for pydantic
+            from launchpad.profiles.schema import Profile
 
             files = tuple(source.path for source in problems.sources)
             return Loaded(name, path, files, Profile.model_validate(problems.table))
@@ -149,8 +149,8 @@ class Catalog:
             for directory in self.directories:
                 yield from _files(directory)
         for text in paths:
-            if "\0" not in text and Path(text).is_dir():
-                yield from _files(Path(text))
+            if _is_directory(Path(text)):
+                yield from _files(Path(text)) or [f"{printable(text)}: holds no profile; they end in {SUFFIX}"]
                 continue
             try:
                 yield self.find(text)
@@ -233,6 +233,13 @@ def _files(directory: Path) -> list[Path]:
         return sorted(path for path in directory.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except OSError:
         return []
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _there(path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from datetime import date, time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Wrong = tuple[KeyPath, str]
+
+MOST_MATCHED: Final = 200
+"""Unknown keys that are compared with the known ones; a file with more has other troubles."""
 
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     "environment": "env",
@@ -98,13 +102,15 @@ def _groups(
     groups: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
         groups.setdefault(_real_path(error, table), []).append(error)
-    if not partial:
-        return list(groups.items())
+    unknown = list(
+        islice((path for path, group in groups.items() if group[0]["type"] == "extra_forbidden"), MOST_MATCHED)
+    )
+    misspelt = {(*path[:-1], meant(path)) for path in unknown}
     return [
         (path, group)
         for path, group in groups.items()
-        if group[0]["type"] != "missing"
-        and not (group[0]["type"] == "value_error" and isinstance(_value_at(table, path), Mapping))
+        if not (group[0]["type"] == "missing" and (partial or path in misspelt))
+        and not (group[0]["type"] == "value_error" and partial and isinstance(_value_at(table, path), Mapping))
     ]
 
 
@@ -135,6 +141,14 @@ def _value_at(table: Mapping[str, Any], path: KeyPath) -> object:
 
 def _sentences(path: KeyPath, group: list[ErrorDetails]) -> Iterator[Wrong]:
     error = next((e for e in group if not e["type"].endswith("_type")), group[0])
+    if path[:1] == ("secrets",):  # somebody may have written the secret itself: no message repeats it
+        yield (
+            path,
+            _sentence(path, error)
+            .replace(_has(error["input"]), "has something else")
+            .replace(repr(error["input"]), "what it has"),
+        )
+        return
     if error["type"] == "value_error":
         cause = error.get("ctx", {}).get("error")
         if isinstance(cause, Contradictions):
@@ -239,15 +253,24 @@ def known_keys(model: type[BaseModel] = Profile, prefix: tuple[str, ...] = ()) -
 
 def unknown_key(path: KeyPath) -> str:
     """That the key at ``path`` is unknown, with the one that was meant."""
-    key = shorten(str(path[-1]))
-    model = model_at(path[:-1]) or Profile
-    names = [*model.model_fields, *(["extends"] if model is Profile else [])]
-    if close := difflib.get_close_matches(key.lower().replace("-", "_"), names, n=1, cutoff=0.7):
-        return f"unknown key; did you mean {close[0]}?"
+    if close := meant(path):
+        return f"unknown key; did you mean {close}?"
+    key, names = shorten(str(path[-1])), _names(path[:-1])
     if place := _belongs(key, len(path) == 1):
         return f"unknown key; {place}"
     shown = ", ".join(names) if len(names) <= 12 else "see `launchpad profiles schema`"
     return f"unknown key; {'known here: ' + shown if len(names) <= 12 else shown}"
+
+
+def meant(path: KeyPath) -> str | None:
+    """The key that was probably meant by the unknown one at ``path``."""
+    written = shorten(str(path[-1])).lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(written, _names(path[:-1]), n=1, cutoff=0.7)), None)
+
+
+def _names(table: KeyPath) -> list[str]:
+    model = model_at(table) or Profile
+    return [*model.model_fields, *(["extends"] if model is Profile else [])]
 
 
 def _belongs(key: str, at_top: bool) -> str | None:  # noqa: FBT001
@@ -277,5 +300,5 @@ def _choice(path: KeyPath, value: object) -> str:
     choices = list(get_args(field.annotation)) if field else []
     shown = " or ".join(quote(choice) if isinstance(choice, str) else str(choice) for choice in choices)
     texts = [choice for choice in choices if isinstance(choice, str)]
-    close = difflib.get_close_matches(shorten(value).lower(), texts, n=1) if isinstance(value, str) else []
+    close = difflib.get_close_matches(shorten(value).lower(), texts, n=1, cutoff=0.7) if isinstance(value, str) else []
     return f"must be {shown}; {_has(value)}" + (f", did you mean {quote(close[0])}?" if close else "")

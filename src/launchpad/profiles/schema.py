@@ -41,7 +41,7 @@ FORMS: Final[Mapping[str, str]] = {
     _URL_PATH: 'write a path such as "/health"',
     _ENV_NAME: "an environment name is letters, digits and _, not starting with a digit",
     _FLAG_NAME: 'a flag is written without dashes in front, such as "watchdog-timeout"',
-    _IMAGE: 'write repository and tag, such as "lmsysorg/sglang:v0.5.23"; a digest goes into image.digest',
+    _IMAGE: "write repository:tag; a digest goes into image.digest",
     _DIGEST: 'write "sha256:" and 64 hexadecimal digits',
     _REPO: 'write owner/name, such as "deepseek-ai/DeepSeek-V4-Flash"',
     _REVISION: "write a commit, tag or branch without slashes or spaces",

@@ -29,6 +29,8 @@ LONGEST_SHOWN: Final = 80
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DOTTED_RUN = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
 """As many dotted keys as ``DEEPEST``, found before parsing: tomllib takes quadratic time over half a million of them."""
+_OPEN_RUN = re.compile(r"(?:[\[{][ \t\r\n]*+){32}")
+_LONG_NUMBER = re.compile(r"\d[\d_]{639,}")
 _AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _BIGGEST_INTEGER: Final = 2**63
 
@@ -128,22 +130,26 @@ def read_source(path: Path) -> Source:
     """The file at ``path``, parsed; raises ``Unreadable``."""
     where = printable(str(path))
     text = _decode(_read_bytes(path, where), where)
-    if too_deep := _DOTTED_RUN.search(text):
-        line = text.count("\n", 0, too_deep.start()) + 1
-        raise Unreadable(f"{where}:{line}: is nested deeper than {DEEPEST} levels")
+    if _DOTTED_RUN.search(text):
+        raise Unreadable(f"{where}:{_line_of(_DOTTED_RUN, text)}: is nested deeper than {DEEPEST} levels")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Unreadable(f"{where}:{_syntax(str(error), text)}") from error
     except RecursionError:
-        raise Unreadable(f"{where}: is nested deeper than {DEEPEST} levels") from None
+        raise Unreadable(f"{where}:{_line_of(_OPEN_RUN, text)}: is nested deeper than {DEEPEST} levels") from None
     except ValueError as error:  # int() refuses to read more than sys.get_int_max_str_digits() digits
-        raise Unreadable(f"{where}: holds a number of too many digits; shorten it") from error
+        raise Unreadable(f"{where}:{_line_of(_LONG_NUMBER, text)}: a number of too many digits; shorten it") from error
     if deep := _too_deep(table):
         raise Unreadable(
             f"{where}:{lines_of(text).of(deep)}: {show_path(deep[:1])}: is nested deeper than {DEEPEST} levels"
         )
     return Source(path, text, table)
+
+
+def _line_of(pattern: re.Pattern[str], text: str) -> int:
+    match = pattern.search(text)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
 
 
 def _read_bytes(path: Path, where: str) -> bytes:

@@ -1,0 +1,182 @@
+"""The profiles that come with launchpad: sound, sourced, explained, and what EXAMPLE.toml promises."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import jsonschema
+import pytest
+
+from launchpad.profiles.catalog import Catalog, json_schema, shipped_profiles
+from launchpad.profiles.explain import known_keys
+from launchpad.profiles.schema import FORMS, Profile
+from tests.profiles.bad_profiles import SOUND
+
+CATALOG = Catalog((shipped_profiles(),))
+FILES = sorted(path.stem for path in shipped_profiles().glob("*.toml"))
+EXAMPLE = (shipped_profiles() / "EXAMPLE.toml").read_text()
+
+
+def test_the_shipped_profiles_are_these() -> None:
+    assert CATALOG.names() == ("demo-vllm-cpu", "v4-flash-sglang-tp2", "v4-flash-sglang-tp4", "v4-flash-vllm-tp4")
+
+
+def test_every_shipped_file_is_sound() -> None:
+    assert CATALOG.check() == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_profile_says_what_it_rests_on(name: str) -> None:
+    claims = CATALOG.load(name).profile.claims
+
+    assert claims
+    assert all(claim.source and claim.as_of for claim in claims)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_claim_speaks_of_a_key_or_of_a_known_subject(name: str) -> None:
+    keys = {".".join(path) for path in known_keys()} | {"driver", "speed", "serving and engine_args"}
+
+    assert {claim.about for claim in CATALOG.load(name).profile.claims} <= keys
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_shipped_profile_opens_the_server_to_the_network(name: str) -> None:
+    assert CATALOG.load(name).profile.publish.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["v4-flash-sglang-tp4", "v4-flash-sglang-tp2", "v4-flash-vllm-tp4"])
+def test_engine_arguments_repeat_nothing_that_has_a_key_of_its_own(name: str) -> None:
+    profile = CATALOG.load(name).profile
+    rendered = {
+        "model", "model-path", "served-model-name", "tp-size", "tensor-parallel-size", "host", "port", "trust-remote-code",
+        "context-length", "max-model-len", "mem-fraction-static", "gpu-memory-utilization", "kv-cache-dtype", "enable-metrics",
+        "enable-expert-parallel", "disable-custom-all-reduce", "reasoning-parser", "tool-call-parser", "max-num-seqs",
+    }  # fmt: skip
+
+    assert not rendered & profile.engine_args.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "retired"),
+    [
+        ("v4-flash-sglang-tp4", {"max-total-tokens", "attention-backend", "cuda-graph-max-bs", "tp"}),
+        ("v4-flash-vllm-tp4", {"use_fp4_indexer_cache", "attention-backend"}),
+    ],
+)
+def test_no_flag_that_the_well_known_commands_get_wrong_is_used(name: str, retired: set[str]) -> None:
+    assert not retired & CATALOG.load(name).profile.engine_args.keys()
+
+
+def test_the_verified_layout_differs_from_the_composed_one_only_where_two_cards_do() -> None:
+    four, two = (CATALOG.load(f"v4-flash-sglang-tp{n}").profile for n in (4, 2))
+    differs = {name for name in Profile.model_fields if getattr(four, name) != getattr(two, name)}
+
+    assert differs == {"summary", "caveats", "gpus", "parallel", "serving", "power", "claims"}
+
+
+# -- EXAMPLE.toml ------------------------------------------------------------------------------------------------------
+
+
+def uncommented(text: str) -> str:
+    """``text`` with the keys that stand in it as comments (# and no space) made real."""
+    return re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
+
+
+def names_of(table: Any, schema_keys: set[tuple[str, ...]], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """The key paths of ``table`` as the schema names them: without list indices and names of the user's own."""
+    found: set[tuple[str, ...]] = set()
+    if isinstance(table, list):
+        return found.union(*(names_of(item, schema_keys, path) for item in table))
+    for key, value in table.items() if isinstance(table, dict) else ():
+        here = (*path, key) if (*path, key) in schema_keys else path
+        found |= {here} | names_of(value, schema_keys, here)
+    return found
+
+
+def test_example_names_every_key_of_the_schema() -> None:
+    schema_keys = set(known_keys())
+
+    assert schema_keys - names_of(tomllib.loads(uncommented(EXAMPLE)), schema_keys) == set()
+
+
+def test_the_check_of_example_notices_a_missing_key() -> None:
+    schema_keys = set(known_keys())
+    without = uncommented(EXAMPLE).replace("budget_w = ", "budget_kw = ")
+
+    assert schema_keys - names_of(tomllib.loads(without), schema_keys) == {("power", "budget_w")}
+
+
+def test_the_keys_that_example_comments_out_exclude_others_and_are_right_in_themselves(tmp_path: Any) -> None:
+    path = tmp_path / "all.toml"
+    path.write_text(re.sub(r"(?m)^extends = .*$", "", uncommented(EXAMPLE)))
+
+    assert [line.split(": ", 1)[1] for line in CATALOG.check([path])] == [
+        "model: needs exactly one of path, repo and in_image; has path and repo and in_image",
+        "gpus: needs exactly one of count, indices and uuids; has count and indices and uuids",
+        "secrets.HF_TOKEN: needs exactly one of from_env and from_file",
+    ]
+
+
+# -- the JSON Schema ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_file_satisfies_the_json_schema(name: str) -> None:
+    table = tomllib.loads((shipped_profiles() / f"{name}.toml").read_text())
+    for claim in table["claims"]:
+        claim["as_of"] = claim["as_of"].isoformat()  # editors validate TOML's dates as text
+
+    jsonschema.Draft202012Validator(json_schema()).validate(table)
+
+
+@pytest.mark.parametrize("line", ["format = 2", "sumary = 1", 'engine = "vlm"', "format = 1\nports = 1"])
+def test_the_json_schema_refuses_what_the_loader_refuses(line: str) -> None:
+    table = tomllib.loads(SOUND) | tomllib.loads(line)
+
+    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(table))
+
+
+def test_the_json_schema_lets_a_layer_leave_out_what_its_base_says() -> None:
+    table = tomllib.loads('extends = "small"\n[publish]\nhost = "0.0.0.0"\n')
+
+    jsonschema.Draft202012Validator(json_schema()).validate(table)
+
+
+def test_the_json_schema_is_itself_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+def test_defaults_in_the_json_schema_are_spelled_as_people_write_them() -> None:
+    deadlines = json_schema()["$defs"]["Deadlines"]["properties"]
+
+    assert {key: deadlines[key]["default"] for key in deadlines} == {
+        "startup": "1h",
+        "stall": "15m",
+        "stop_grace": "2m",
+        "stable": "10m",
+    }
+
+
+def described(schema: Any, place: str = "") -> set[str]:
+    """The places of properties that carry no description."""
+    found = set()
+    for name, part in schema.get("properties", {}).items():
+        if "description" not in part and "$ref" not in part and "anyOf" not in part and "items" not in part:
+            found.add(f"{place}{name}")
+    return found
+
+
+def test_every_plain_key_of_the_schema_is_described() -> None:
+    schema = json_schema()
+
+    assert described(schema).union(*(described(part, f"{name}.") for name, part in schema["$defs"].items())) == set()
+
+
+def test_every_form_that_text_may_have_is_explained_in_words() -> None:
+    patterns = set(re.findall(r"'pattern': '((?:[^'\\]|\\.)*)'", str(Profile.model_json_schema())))
+
+    assert len(patterns) >= 10
+    assert {pattern.encode().decode("unicode_escape") for pattern in patterns} <= set(FORMS)
