@@ -165,7 +165,7 @@ def busybox(docker_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -
     archive = tmp_path_factory.mktemp("image") / "busybox.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(BUSYBOX, "bin/busybox")
-        for applet in ("sh", "sleep", "cat", "tail", "printf", "id", "head", "seq", "echo"):
+        for applet in ("sh", "sleep", "cat", "tail", "printf", "id", "head", "seq", "echo", "tr"):
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)

@@ -15,10 +15,11 @@ import errno
 import hashlib
 import json
 import re
+import socket
 import tarfile
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -70,14 +71,18 @@ SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 #: Events about a container's life. Docker also reports `top` and `exec`, which our own questions cause.
 LIFECYCLE: Final = ("create", "start", "oom", "kill", "die", "stop", "pause", "unpause", "rename", "destroy")
 
+_OLDEST_API: Final = "1.41"  # Docker Engine 20.10
 _DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 
 
-def connect(environ: Mapping[str, str], *, clock: Clock | None = None) -> DockerRuntime:
+def connect(
+    environ: Mapping[str, str], *, clock: Clock | None = None, timeout_s: float = CALL_TIMEOUT
+) -> DockerRuntime:
     """The Docker Engine that ``environ`` names, as the docker command finds it; it has answered once.
 
     DOCKER_HOST (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH), else the docker command's current context, else the default
-    socket. Raises RuntimeUnavailable with the reason and what to do.
+    socket. ``timeout_s`` is how long an ordinary call may take to answer; streams have no limit. Raises RuntimeUnavailable
+    with the reason and what to do.
     """
     from docker.api import APIClient
     from docker.errors import DockerException
@@ -86,21 +91,27 @@ def connect(environ: Mapping[str, str], *, clock: Clock | None = None) -> Docker
     host = environ.get("DOCKER_HOST") or _DEFAULT_HOST
     try:
         host, tls = _endpoint(environ)
-        client = APIClient(base_url=host, tls=tls or False, timeout=CALL_TIMEOUT, version="auto")
+        _knock(host)
+        # Asked with a client of its own, so that one that fails is closed: docker-py's "auto" would leak its socket.
+        settings: Any = {"base_url": host, "tls": tls or False, "timeout": timeout_s}
+        with closing(APIClient(**settings, version=_OLDEST_API)) as probe:
+            spoken = str(probe.version(api_version=False)["ApiVersion"])
+        client = APIClient(**settings, version=spoken)
     except (DockerException, RequestException, OSError, ValueError) as error:
-        raise _unavailable("use the Docker Engine", host, error) from error
+        raise _unavailable("use the Docker Engine", host, error, timeout_s) from error
     # A socket needs no proxy and no ~/.netrc; looking for them costs time on every call.
     client.trust_env = not host.startswith("unix://")
-    return DockerRuntime(client, host=host, clock=clock or SystemClock())
+    return DockerRuntime(client, host=host, clock=clock or SystemClock(), timeout_s=timeout_s)
 
 
 class DockerRuntime:
     """A Docker Engine. Safe to use from several threads; made by :func:`connect`."""
 
-    def __init__(self, client: APIClient, *, host: str, clock: Clock) -> None:
+    def __init__(self, client: APIClient, *, host: str, clock: Clock, timeout_s: float = CALL_TIMEOUT) -> None:
         self._client: Any = client  # types-docker leaves half of its methods untyped
         self._host = host
         self._clock = clock
+        self._timeout_s = timeout_s
 
     # ------------------------------------------------------------------ the engine
 
@@ -284,7 +295,7 @@ class DockerRuntime:
         doing = f"read the log of container {container_id[:12]}"
         path = f"/containers/{quote(container_id, safe='')}/logs"
         return _Stream(
-            lambda: self._open(path, wanted, timeout=None if follow else CALL_TIMEOUT),
+            lambda: self._open(path, wanted, timeout=None if follow else self._timeout_s),
             lambda chunks: _log_lines(chunks, doing),
             lambda: self._door(doing, ContainerError),
         )
@@ -348,7 +359,7 @@ class DockerRuntime:
                 cause, hint = explain(redact(_words(error), values), reference=reference)
                 found = kind(f"cannot {doing}: {cause}", hint=hint)
             else:
-                found = _unavailable(doing, self._host, error)
+                found = _unavailable(doing, self._host, error, self._timeout_s)
                 found = RuntimeUnavailable(redact(found.message, values), hint=found.hint)
             # An error that carries a secret must not travel on as the cause.
             raise found from (error if redact(said, values) == said else None)
@@ -379,7 +390,7 @@ class DockerRuntime:
             raise
 
     def _open(self, path: str, params: Mapping[str, str | int], *, timeout: float | None) -> Response:
-        """A streaming GET; raises APIError. The connection takes CALL_TIMEOUT at most, each read ``timeout`` seconds."""
+        """A streaming GET; raises APIError. Each read may take ``timeout`` seconds."""
         from docker.errors import create_api_error_from_http_exception
         from requests.exceptions import HTTPError
 
@@ -388,7 +399,7 @@ class DockerRuntime:
             f"{self._client.base_url}/v{self._client.api_version}{path}",
             params=dict(params),
             stream=True,
-            timeout=(CALL_TIMEOUT, timeout),
+            timeout=(self._timeout_s, timeout),
         )
         try:
             response.raise_for_status()
@@ -432,13 +443,16 @@ class DockerRuntime:
         *,
         tail: Iterable[str] = (),
     ) -> None:
+        """Tells ``progress`` what changed; read to its end, so that the connection is given back, before a failure is."""
         said: Transfer | None = None
+        cause: str | None = None
         for message in messages:
-            if cause := failure(message):
-                raise _image_error(doing, cause, reference, tail=tuple(tail))
+            cause = cause or failure(message)
             if (now := feed(message)) != said:
                 said = now
                 progress(now)
+        if cause:
+            raise _image_error(doing, cause, reference, tail=tuple(tail))
 
     def _pinned(self, spec: ContainerSpec, doing: str) -> str:
         """What to create from: the readable reference where it still means ``image_id``, else the id itself."""
@@ -738,7 +752,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _unavailable(doing: str, host: str, error: BaseException) -> RuntimeUnavailable:
+def _unavailable(doing: str, host: str, error: BaseException, timeout_s: float) -> RuntimeUnavailable:
     """No answer from the engine at ``host``: why, and what to type."""
     from requests.exceptions import Timeout
 
@@ -746,9 +760,9 @@ def _unavailable(doing: str, host: str, error: BaseException) -> RuntimeUnavaila
     where = f"the Docker Engine at {host}"
     number = getattr(root, "errno", None)
     if isinstance(error, Timeout) or isinstance(root, TimeoutError):
-        cause, hint = f"{where} did not answer within {CALL_TIMEOUT} s", "sudo systemctl status docker"
+        cause, hint = f"{where} did not answer within {timeout_s:g} s", "sudo systemctl status docker"
     elif number == errno.ENOENT and host.startswith("unix://"):
-        cause, hint = f"{where} is not running (there is no such socket)", "sudo systemctl start docker"
+        cause, hint = f"{host} is not there: Docker is not running", "sudo systemctl start docker"
     elif number == errno.ECONNREFUSED:
         cause, hint = f"{where} refuses connections", "sudo systemctl start docker"
     elif number in {errno.EACCES, errno.EPERM}:
@@ -792,6 +806,13 @@ def _pack(context: Mapping[str, bytes | Path], into: IO[bytes], doing: str) -> N
             except OSError as error:
                 raise ImageError(f"cannot {doing}: {content}: {error.strerror}", hint=f"ls -l {content}") from error
     into.seek(0)
+
+
+def _knock(host: str) -> None:
+    """Raises the kernel's own OSError where nobody listens at a Unix socket (docker-py 7.2 would leak one to say so)."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(host.removeprefix("unix://"))
 
 
 def _endpoint(environ: Mapping[str, str]) -> tuple[str, TLSConfig | None]:
