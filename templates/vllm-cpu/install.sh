@@ -1,14 +1,14 @@
 #!/bin/sh
-# usage: install.sh UV_VERSION TORCH_BACKEND
+# usage: install.sh TORCH_BACKEND
 # Installs requirements.txt into /opt/venv with uv, byte-compiled: half the minute that vLLM takes to be ready on a small
 # machine would otherwise go into compiling its imports at every start, because a non-root user cannot keep the result.
 set -eu
-uv_version=$1 torch_backend=$2
+torch_backend=$1
 here=$(dirname "$0")
 
 python3 -m venv /opt/venv
 python3 -m venv /tmp/installer
-/tmp/installer/bin/pip install --quiet --no-cache-dir --disable-pip-version-check "uv==$uv_version"
+/tmp/installer/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --requirement "$here/installer.txt"
 
 # pip's settings in uv's words. pip separates several by spaces, uv's find-links by commas; and pip takes the best version
 # of all indexes where uv would stop at the first index that knows the name.
