@@ -120,6 +120,7 @@ class Spec:
     cache: CacheChoice | None
     model_path: str | None
     rig: str
+    power_budget_w: int | None = None
     caveats: tuple[str, ...] = ()
     rehearsal: RehearsalChoice | None = None
 
@@ -220,6 +221,7 @@ def resolve(
         cache=cache,
         model_path=profile.model.path,
         rig=facts.title,
+        power_budget_w=profile.power.budget_w,
         caveats=tuple(profile.caveats),
     )
 

@@ -215,7 +215,7 @@ def _stopped(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...
     if not sighting.wanted:
         if sighting.body == "running":
             return _stop(state, sighting, "not wanted")
-        return state, ("clear",) if sighting.body == "ended" else ()
+        return replace(state, generation=sighting.generation), ("clear",) if sighting.body == "ended" else ()
     match sighting.body:
         case "running" if sighting.matches:
             adopted = _to(state, Phase.STARTING, sighting, "adopted a running container")
@@ -272,7 +272,7 @@ def _unwanted_or_changed(state: State, sighting: Sighting) -> tuple[State, tuple
     if not sighting.wanted:
         if sighting.body == "running":
             return _stop(state, sighting, "not wanted")
-        return _to(state, Phase.STOPPED, sighting, "not wanted"), ("clear",)
+        return _unwanted_from_rest(state, sighting)
     if not sighting.matches:
         if sighting.body == "running":
             return _stop(state, sighting, "spec changed")

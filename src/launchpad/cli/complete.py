@@ -1,0 +1,40 @@
+"""Shell completion: names of profiles, deployments, recorded rigs and faults. Completion never fails and never talks to Docker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launchpad.cli.world import World
+from launchpad.errors import LaunchpadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def profiles(incomplete: str) -> list[str]:
+    """Profiles that can be brought up."""
+    return _starting(incomplete, World().profiles.names)
+
+
+def deployments(incomplete: str) -> list[str]:
+    """Deployments that were ever brought up here."""
+    return _starting(incomplete, lambda: tuple(item.name for item in World().store.deployments()))
+
+
+def rigs(incomplete: str) -> list[str]:
+    """Recorded rigs."""
+    return _starting(incomplete, World().rigs.names)
+
+
+def faults(incomplete: str) -> list[str]:
+    """Faults that a rehearsal can play."""
+    from launchpad.rehearse.faults import examples
+
+    return _starting(incomplete, examples)
+
+
+def _starting(incomplete: str, names: Callable[[], tuple[str, ...]]) -> list[str]:
+    try:
+        return [name for name in names() if name.startswith(incomplete)]
+    except LaunchpadError:
+        return []

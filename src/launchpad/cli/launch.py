@@ -1,0 +1,168 @@
+"""The straight line that ``plan``, ``render``, ``up`` and ``rehearse`` share: load, survey, resolve, observe, examine, plan.
+
+Each function does one of these and hands its value on. Nothing here prints, and nothing here drives a container.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launchpad.deploy.observe import Observed, observe
+from launchpad.deploy.plan import Plan, make_plan
+from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
+from launchpad.doctor.finding import Finding
+from launchpad.errors import ImageError, LaunchpadError
+from launchpad.profiles.catalog import Loaded
+from launchpad.rig.facts import RigFacts
+from launchpad.store.state import VERSION, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from launchpad.cli.world import World
+    from launchpad.doctor.checks import Eyes
+    from launchpad.runtime.base import Image, Runtime, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked for, read: a profile, the facts it meets, and whether it is only rehearsed."""
+
+    loaded: Loaded
+    facts: RigFacts
+    rehearsal: RehearsalChoice | None = None
+
+    @property
+    def name(self) -> str:
+        """The deployment's name."""
+        return self.loaded.name
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A wish resolved, examined and planned."""
+
+    spec: Spec
+    found: Observed
+    plan: Plan
+    findings: tuple[Finding, ...]
+    warm: bool
+
+
+def load(world: World, name: str, *, rig: str | None, rehearsal: RehearsalChoice | None = None) -> Wish:
+    """Read the profile and learn the rig's facts."""
+    loaded = world.profiles.load(name)
+    world.store.deployment(loaded.name)  # refuse a name that cannot be a deployment before anything else
+    return Wish(loaded, world.facts(rig), rehearsal)
+
+
+def draft(world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = False) -> Draft:
+    """Everything up to the plan. ``runtime`` None plans on paper; ``fetched`` says that the image step is done."""
+    from launchpad.doctor.checks import preflight
+
+    claims = world.claims(wish.name, runtime)
+    before = last_wanted(world, wish.name)
+    keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
+    image = _image(wish, runtime)
+    spec = resolve(
+        wish.name, wish.loaded.profile, wish.facts, taken=claims.gpus, keep=keep, image_id=image.id if image else None
+    )
+    if wish.rehearsal is not None:
+        from launchpad.rehearse.deployment import rehearse
+
+        spec = rehearse(spec, wish.rehearsal, image.id if image else None)
+    found = observe(spec, runtime, world.owner) if runtime else Observed()
+    warm = spec.cache is not None and found.cache_exists and world.store.cache_warmed(spec.cache.volume) is not None
+    made = make_plan(
+        spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
+    )
+    here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
+    findings = preflight(spec, wish.facts, found, claims, _eyes(world, runtime) if here else None)
+    return Draft(spec, found, made, findings, warm)
+
+
+def fetch(world: World, wish: Wish, drawn: Draft, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
+    """Carry out the plan's image step: pull it, build it from its template, or make the rehearsal's stand-in."""
+    actions = {step.action for step in drawn.plan.steps}
+    if wish.rehearsal is not None:
+        from launchpad.rehearse.image import ensure_image
+
+        ensure_image(runtime)
+    elif "build" in actions:
+        _build(world, drawn.spec, runtime, progress)
+    elif "pull" in actions:
+        runtime.pull(drawn.spec.image.reference, progress)
+
+
+def last_wanted(world: World, name: str) -> Wanted[Spec] | None:
+    """What was asked for last under this name."""
+    return world.store.deployment(name).read_wanted(Wanted[Spec], world.clock.now())
+
+
+def want(world: World, spec: Spec, *, wanted: bool) -> int:
+    """Write down what is wanted; the generation it got."""
+    deployment = world.store.deployment(spec.name)
+    before = last_wanted(world, spec.name)
+    generation = before.generation + 1 if before else 1
+    deployment.write_wanted(Wanted(VERSION, wanted, generation, world.clock.now(), spec))
+    return generation
+
+
+def _image(wish: Wish, runtime: Runtime | None) -> Image | None:
+    if runtime is None:
+        return None
+    if wish.rehearsal is not None:
+        from launchpad.rehearse.image import image_tag
+
+        return runtime.image(image_tag())
+    from launchpad.engines.base import image_reference
+
+    return runtime.image(image_reference(wish.loaded.profile))
+
+
+def _phase(world: World, name: str) -> str | None:
+    from launchpad.supervise.snapshot import Snapshot
+
+    snapshot = world.store.deployment(name).read_state(Snapshot, world.clock.now())
+    return str(snapshot.state.phase) if snapshot else None
+
+
+def _eyes(world: World, runtime: Runtime | None) -> Eyes:
+    from launchpad.doctor.checks import Eyes
+    from launchpad.model.checkpoint import inspect_checkpoint
+    from launchpad.rig.host import Host
+
+    return Eyes(Host().port_is_taken, inspect_checkpoint, runtime.info() if runtime else None, world.environ)
+
+
+def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
+    from launchpad.deploy.build import build_context, build_labels, pip_build_args, template_path
+
+    template = spec.image.build_template
+    if template is None:
+        raise ImageError(f"cannot build {spec.image.reference}: the profile names no template")
+    context = build_context(template_path(template, world.templates()), dict(spec.image.build_args))
+    # The host's network, because a package mirror on this machine's loopback is out of a bridge's reach.
+    runtime.build(
+        context,
+        spec.image.reference,
+        build_args=pip_build_args(world.environ),
+        labels=build_labels(template, context),
+        network="host",
+        progress=progress,
+    )
+
+
+def refuse(drawn: Draft) -> None:
+    """Raise the first blocking finding, with the exit code that all of them together ask for."""
+    from launchpad.doctor.finding import exit_code
+    from launchpad.errors import EXIT_BLOCKED, BlockedError
+
+    blocking = [finding for finding in drawn.findings if finding.severity == "blocks"]
+    if not blocking:
+        return
+    first = blocking[0]
+    more = f" (and {len(blocking) - 1} more above)" if len(blocking) > 1 else ""
+    kind = BlockedError if exit_code(drawn.findings) == EXIT_BLOCKED else LaunchpadError
+    raise kind(first.message + more, hint=first.hint)

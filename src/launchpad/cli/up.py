@@ -1,0 +1,304 @@
+"""``up``, ``rehearse``, ``down`` and ``restart``: from a wish to where it stands.
+
+None of them drives a container: they write down what is wanted, make sure that a supervisor runs, and follow it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launchpad.cli import complete, render
+from launchpad.cli.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from launchpad.cli.launch import Draft, Wish
+    from launchpad.deploy.spec import Spec
+    from launchpad.runtime.base import Transfer
+    from launchpad.store.state import Deployment
+    from launchpad.supervise.snapshot import Snapshot
+
+#: What a shell expects of a command that Ctrl-C ended.
+_EXIT_INTERRUPTED = 130
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON objects, one a line, on stdout.")]
+DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Do not follow: return once the supervisor runs.")]
+
+
+def up(
+    name: Annotated[str, typer.Argument(help="Profile name, or path of a profile.", autocompletion=complete.profiles)],
+    as_json: JsonOption = False,
+    detach: DetachOption = False,
+) -> None:
+    """Bring a profile up on this rig and follow it until it serves.
+
+    An unchanged deployment that serves is left alone; a changed one is replaced. Ctrl-C stops following, never the server.
+
+    Examples: launchpad up v4-flash-sglang-tp4 | launchpad up ./mine.toml --detach
+    """
+    from launchpad.cli import launch
+
+    world = World()
+    bring_up(world, launch.load(world, name, rig=None), as_json=as_json, detach=detach)
+
+
+def rehearse(
+    name: Annotated[str, typer.Argument(help="Profile name, or path of a profile.", autocompletion=complete.profiles)],
+    rig: Annotated[str, typer.Option(help="Recorded rig to play.", autocompletion=complete.rigs)] = "4x-rtx-pro-6000",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Something that goes wrong, e.g. exit:1@weights; repeatable.", autocompletion=complete.faults
+        ),
+    ] = None,
+    load_seconds: Annotated[float, typer.Option(min=0.1, max=7200, help="How long a cold load takes.")] = 8.0,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Say what can go wrong, and end.")] = False,
+    as_json: JsonOption = False,
+    detach: DetachOption = False,
+) -> None:
+    """Play `up` on a recorded rig with a stand-in engine: no GPU, no weights, no registry.
+
+    The containers, ports, probes, supervisor and commands are the real ones; only the engine and NVML are stand-ins.
+
+    Examples: launchpad rehearse v4-flash-sglang-tp4 | launchpad rehearse v4-flash-vllm-tp4 --fault once:exit:1@weights
+    """
+    from launchpad.cli import launch
+    from launchpad.deploy.spec import RehearsalChoice
+    from launchpad.rehearse.faults import explain, parse_faults
+
+    if list_faults:
+        render.out(explain())
+        return
+    faults = tuple(str(item) for item in parse_faults(fault or []))
+    world = World()
+    choice = RehearsalChoice(rig, faults, load_seconds)
+    render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
+    bring_up(world, launch.load(world, name, rig=rig, rehearsal=choice), as_json=as_json, detach=detach)
+
+
+def bring_up(world: World, wish: Wish, *, as_json: bool, detach: bool) -> None:
+    """The straight line of ``up``."""
+    from launchpad.cli import launch
+    from launchpad.store.lock import held
+
+    with held(world.store.rig_lock, f"bring {wish.name} up"):
+        drawn = launch.draft(world, wish, world.runtime)
+        _guard_rehearsal(world, wish)
+        render.findings(drawn.findings)
+        launch.refuse(drawn)
+        render.say(render.plan(drawn.spec, drawn.plan, warm=drawn.warm) + "\n")
+        if drawn.plan.keeps and _serves(world, drawn.spec):
+            _answer(drawn, None, "already ready, spec unchanged: nothing to do", as_json=as_json)
+            return
+        if any(step.action in {"pull", "build"} for step in drawn.plan.steps):
+            with _progress(as_json=as_json) as progress:
+                launch.fetch(world, wish, drawn, world.runtime, progress)
+            drawn = launch.draft(world, wish, world.runtime, fetched=True)
+        deployment = world.store.deployment(wish.name)
+        offset = deployment.journal.end()
+        generation = launch.want(world, drawn.spec, wanted=True)
+    snapshot = _go(world, deployment, offset, generation, up=True, as_json=as_json, detach=detach)
+    if snapshot is not None:
+        _answer(drawn, snapshot, "READY", as_json=as_json)
+
+
+def down(
+    names: Annotated[list[str], typer.Argument(help="Deployments to stop.", autocompletion=complete.deployments)],
+    as_json: JsonOption = False,
+    detach: DetachOption = False,
+) -> None:
+    """Stop a deployment: drain, then the stop grace, then kill; and prove that nothing is left.
+
+    Example: launchpad down v4-flash-sglang-tp4
+    """
+    world = World()
+    for name in names:
+        take_down(world, name, as_json=as_json, detach=detach)
+
+
+def take_down(world: World, name: str, *, as_json: bool, detach: bool) -> None:
+    """Write "not wanted" and follow until it is STOPPED."""
+    from launchpad.cli import launch
+    from launchpad.deploy.observe import ours
+    from launchpad.errors import ContainerError, NotFoundError
+
+    deployment = world.store.known(name)
+    before = launch.last_wanted(world, name)
+    if before is None:
+        raise NotFoundError(
+            f"cannot stop {name}: its spec is gone", hint=f"docker ps --filter label=io.launchpad.deployment={name}"
+        )
+    left = ours(world.runtime.containers(name), world.owner)
+    if not before.wanted and not left and deployment.supervisor_pid() is None:
+        render.say(f"{name} is down already")
+        return
+    offset = deployment.journal.end()
+    generation = launch.want(world, before.spec, wanted=False)
+    if _go(world, deployment, offset, generation, up=False, as_json=as_json, detach=detach) is None:
+        return
+    if left := ours(world.runtime.containers(name), world.owner):
+        raise ContainerError(
+            f"cannot prove {name} gone: container {left[0].name} is still there", hint=f"docker rm -f {left[0].name}"
+        )
+    if not as_json:
+        render.out(f"{name} is down: no container and no supervisor is left")
+
+
+def restart(
+    name: Annotated[str, typer.Argument(help="Deployment to restart.", autocompletion=complete.deployments)],
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a deployment gracefully and start the same spec again.
+
+    Example: launchpad restart v4-flash-sglang-tp4
+    """
+    from launchpad.cli import launch
+    from launchpad.errors import NotFoundError
+
+    world = World()
+    deployment = world.store.known(name)
+    before = launch.last_wanted(world, name)
+    if before is None:
+        raise NotFoundError(f"cannot restart {name}: its spec is gone", hint=f"launchpad up {name}")
+    take_down(world, name, as_json=as_json, detach=False)
+    offset = deployment.journal.end()
+    generation = launch.want(world, before.spec, wanted=True)
+    snapshot = _go(world, deployment, offset, generation, up=True, as_json=as_json, detach=False)
+    if snapshot is not None and not as_json:
+        render.out(_serving_text(before.spec, snapshot))
+
+
+def _go(
+    world: World, deployment: Deployment, offset: int, generation: int, *, up: bool, as_json: bool, detach: bool
+) -> Snapshot | None:
+    """Make sure of a supervisor and follow it; None where nobody followed to the end."""
+    from launchpad.cli.follow import Follower, Goal, reporter
+    from launchpad.supervise import spawn
+    from launchpad.supervise.machine import Phase
+
+    pid = spawn.ensure(deployment, world.environ)
+    if detach:
+        render.say(f"supervisor {pid} has it; launchpad status {deployment.name} tells how far it is")
+        return None
+    goal = Goal(Phase.READY if up else Phase.STOPPED, generation)
+    try:
+        snapshot = Follower(world, deployment, reporter(as_json=as_json), offset).follow(goal)
+        if not up:
+            _await_end(world, deployment)
+    except KeyboardInterrupt:
+        word = "starting" if up else "stopping"
+        render.say(f"\nstopped following; {deployment.name} goes on {word} without us")
+        render.say(f"  launchpad status {deployment.name} --watch   |   launchpad down {deployment.name}")
+        raise typer.Exit(_EXIT_INTERRUPTED) from None
+    return snapshot
+
+
+def _await_end(world: World, deployment: Deployment) -> None:
+    """The supervisor of a stopped deployment ends by itself, at once; bounded, because proof matters more than patience."""
+    deadline = world.clock.monotonic() + 10.0
+    while deployment.supervisor_pid() is not None and world.clock.monotonic() < deadline:
+        world.clock.sleep(0.02)
+
+
+def _serves(world: World, spec: Spec) -> bool:
+    """Whether a living supervisor says that this very spec is READY."""
+    from launchpad.supervise.machine import Phase
+    from launchpad.supervise.snapshot import Snapshot
+
+    deployment = world.store.deployment(spec.name)
+    snapshot = deployment.read_state(Snapshot, world.clock.now())
+    return (
+        snapshot is not None
+        and snapshot.state.phase is Phase.READY
+        and snapshot.spec_hash == spec.hash
+        and deployment.supervisor_pid() is not None
+    )
+
+
+def _guard_rehearsal(world: World, wish: Wish) -> None:
+    """A rehearsal never replaces the real thing, nor the other way round, without being asked to."""
+    from launchpad.cli import launch
+    from launchpad.errors import LaunchpadError
+
+    before = launch.last_wanted(world, wish.name)
+    if before is None or not before.wanted or (before.spec.rehearsal is None) == (wish.rehearsal is None):
+        return
+    running, asked = ("real", "rehearse") if before.spec.rehearsal is None else ("rehearsed", "bring up")
+    raise LaunchpadError(
+        f"cannot {asked} {wish.name}: a {running} deployment of that name is up", hint=f"launchpad down {wish.name}"
+    )
+
+
+@contextlib.contextmanager
+def _progress(*, as_json: bool) -> Iterator[Callable[[Transfer], None]]:
+    """A progress bar on a terminal, sparse lines elsewhere."""
+    if as_json or not sys.stderr.isatty():
+        last = ""
+
+        def tell(transfer: Transfer) -> None:
+            nonlocal last
+            if transfer.what != last:
+                last = transfer.what
+                render.say(f"  {transfer.what}")
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("preparing the image", total=None)
+
+        def draw(transfer: Transfer) -> None:
+            bar.update(task, description=transfer.what[:80], completed=transfer.done or 0, total=transfer.total)
+
+        yield draw
+
+
+def _answer(drawn: Draft, snapshot: Snapshot | None, word: str, *, as_json: bool) -> None:
+    """The last word of a successful ``up``."""
+    spec = drawn.spec
+    if as_json:
+        render.line_json(
+            {
+                "event": "ready",
+                "name": spec.name,
+                "endpoint": spec.endpoint,
+                "model": spec.model,
+                "rehearsal": spec.rehearsal is not None,
+                "seconds": snapshot.ready_after_s if snapshot else None,
+                "unchanged": snapshot is None,
+                "reason": word,
+            }
+        )
+    elif snapshot is None:
+        render.out(f"{spec.name} is {word}\n{_endpoint_text(spec)}")
+    else:
+        render.out(_serving_text(spec, snapshot))
+
+
+def _serving_text(spec: Spec, snapshot: Snapshot) -> str:
+    from datetime import timedelta
+
+    from launchpad.units import show_duration
+
+    took = (
+        "" if snapshot.ready_after_s is None else f" after {show_duration(timedelta(seconds=snapshot.ready_after_s))}"
+    )
+    title = "REHEARSAL of " if spec.rehearsal else ""
+    return f"{title}{spec.name} is READY{took}\n{_endpoint_text(spec)}"
+
+
+def _endpoint_text(spec: Spec) -> str:
+    body = f'{{"model": "{spec.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return (
+        f"endpoint  {spec.endpoint}/v1\n"
+        f"model     {spec.model}\n"
+        f"try       curl {spec.endpoint}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
+    )

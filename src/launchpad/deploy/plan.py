@@ -1,0 +1,181 @@
+"""The difference between what is wanted and what is there, as a value that can be printed before anything is done.
+
+:func:`make_plan` is pure: spec x observed -> steps, each with its cause in words a person understands. Doing nothing has one too.
+Steps of kind pull, build and volume are carried out by ``up``; container steps by the deployment's supervisor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final, Literal
+
+from launchpad.runtime.base import LABEL_SPEC_HASH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from launchpad.deploy.observe import Observed
+    from launchpad.deploy.spec import Spec
+    from launchpad.runtime.base import ContainerSpec
+
+Action = Literal["pull", "build", "create-volume", "create", "start", "stop", "remove", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step: what is done, to what, and why."""
+
+    action: Action
+    target: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order they happen. ``changes`` are the differences that make a replacement necessary."""
+
+    steps: tuple[PlanStep, ...]
+    changes: tuple[str, ...] = ()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether nothing is to be done."""
+        return all(step.action == "keep" for step in self.steps)
+
+    def __str__(self) -> str:
+        """Golden text: one line a step, columns aligned."""
+        width = max((len(step.action) for step in self.steps), default=0)
+        target = max((len(step.target) for step in self.steps), default=0)
+        return "\n".join(f"{step.action:<{width}}  {step.target:<{target}}  {step.cause}" for step in self.steps)
+
+
+def make_plan(
+    spec: Spec, found: Observed, *, phase: str | None, before: Spec | None, warm: bool, fetched: bool = False
+) -> Plan:
+    """What it takes to make ``spec`` so.
+
+    ``phase`` is the deployment's last known one, ``before`` the spec it was brought up with, ``warm`` whether a start has filled
+    the cache volume, ``fetched`` that the image has just been pulled or built.
+    """
+    steps = [*([] if fetched else _image_steps(spec, found)), *_volume_steps(spec, found, warm=warm)]
+    drifted = [item for item in found.containers if item.labels.get(LABEL_SPEC_HASH) != spec.hash]
+    running = [item for item in found.containers if item.running]
+    if running and not drifted and not steps:
+        state = phase.lower() if phase else "running"
+        cause = f"already {state}, spec unchanged"
+        return Plan(tuple(PlanStep("keep", f"container {item.name}", cause) for item in running))
+    changes = changed(before, spec) if before is not None and drifted else ()
+    cause = _cause(found, changes, drifted=bool(drifted), steps=steps)
+    for item in found.containers:
+        if item.running:
+            steps.append(PlanStep("stop", f"container {item.name}", cause))
+        steps.append(PlanStep("remove", f"container {item.name}", cause))
+    for container in spec.containers:
+        why = cause if found.containers else "no container of this deployment"
+        steps.append(PlanStep("create", f"container {container.name}", why))
+        steps.append(PlanStep("start", f"container {container.name}", _temperature(spec, warm=warm)))
+    return Plan(tuple(steps), changes)
+
+
+def _cause(found: Observed, changes: tuple[str, ...], *, drifted: bool, steps: list[PlanStep]) -> str:
+    if drifted:
+        return (
+            changes[0] + (f" (and {len(changes) - 1} more)" if len(changes) > 1 else "")
+            if changes
+            else "spec hash changed"
+        )
+    if any(item.running for item in found.containers):
+        return steps[0].cause if steps else "asked"
+    return "ended, left behind"
+
+
+def _image_steps(spec: Spec, found: Observed) -> list[PlanStep]:
+    image, target = spec.image, f"image {spec.image.reference}"
+    if spec.rehearsal is not None:
+        return [] if found.image else [PlanStep("build", target, "the rehearsal's stand-in is made on the spot")]
+    if image.build_template is not None:
+        if found.image is None:
+            return [PlanStep("build", target, f"not present; made from template {image.build_template}")]
+        return []
+    if image.pull == "always":
+        return [PlanStep("pull", target, "the profile says pull = always")]
+    if found.image is None and image.pull == "missing":
+        return [PlanStep("pull", target, "not present on this Docker Engine")]
+    return []
+
+
+def _volume_steps(spec: Spec, found: Observed, *, warm: bool) -> list[PlanStep]:
+    if spec.cache is None or found.cache_exists:
+        return []
+    why = f"cold: nothing compiled yet for {spec.cache.keyed_by}" if not warm else "it was removed"
+    return [PlanStep("create-volume", f"volume {spec.cache.volume}", why)]
+
+
+def _temperature(spec: Spec, *, warm: bool) -> str:
+    if spec.cache is None:
+        return "cold: the profile keeps no cache"
+    return "warm: an earlier start filled the cache" if warm else "cold: kernels are compiled on this start"
+
+
+#: Fields of a container whose change is told in one word, without values.
+_PLAIN: Final[Mapping[str, str]] = {
+    "image_id": "image digest changed",
+    "mounts": "mounts changed",
+    "gpus": "GPUs changed",
+    "ulimits": "ulimits changed",
+    "cap_add": "capabilities changed",
+    "cap_drop": "capabilities changed",
+    "secrets": "secrets changed (by name)",
+    "entrypoint": "entrypoint changed",
+}
+
+
+def changed(before: Spec, after: Spec) -> tuple[str, ...]:
+    """The differences between two specs' containers, in words: ``flag --tp-size: 4 -> 2``, ``env NCCL_DEBUG added``."""
+    words: list[str] = []
+    if len(before.containers) != len(after.containers):
+        words.append(f"containers: {len(before.containers)} -> {len(after.containers)}")
+    for old, new in zip(before.containers, after.containers, strict=False):
+        words.extend(_container_changes(old, new))
+    return tuple(dict.fromkeys(words))
+
+
+def _container_changes(old: ContainerSpec, new: ContainerSpec) -> Iterable[str]:
+    if old.image != new.image:
+        yield f"image: {old.image} -> {new.image}"
+    yield from _mapping_changes("flag", _flag_map(old.command), _flag_map(new.command))
+    yield from _mapping_changes("env", dict(old.env), dict(new.env))
+    if old.ports != new.ports:
+        yield f"published: {_ports(old)} -> {_ports(new)}"
+    told = {"role", "name", "image", "command", "env", "ports", "labels"}
+    for field in fields(old):
+        was, is_ = getattr(old, field.name), getattr(new, field.name)
+        if field.name not in told and was != is_:
+            yield _PLAIN.get(field.name) or f"{field.name}: {was} -> {is_}"
+
+
+def _ports(spec: ContainerSpec) -> str:
+    return ", ".join(f"{port.host}:{port.host_port}" for port in spec.ports) or "nothing"
+
+
+def _mapping_changes(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterable[str]:
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            yield f"{kind} {name} removed"
+        elif name not in old:
+            yield f"{kind} {name} added" + (f": {new[name]}" if new[name] and kind == "flag" else "")
+        elif old[name] != new[name]:
+            yield f"{kind} {name}: {old[name]} -> {new[name]}"
+
+
+def _flag_map(command: tuple[str, ...]) -> dict[str, str]:
+    """A command as flag -> values; words before the first flag count under ``command``."""
+    found: dict[str, str] = {}
+    name = "command"
+    for word in command:
+        if word.startswith("--"):
+            name = word
+            found.setdefault(name, "")
+        else:
+            found[name] = f"{found.get(name, '')} {word}".strip()
+    return found

@@ -1,0 +1,186 @@
+"""Checks that look before anything is started.
+
+Each check is a small function that looks at one thing and yields what it found; :func:`preflight` runs them all, so that a person
+mends everything at once and not one thing a run. What is looked at from outside (ports, files, the runtime) comes in through
+:class:`Eyes`. Nothing here stops a launch: the caller does, by the findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launchpad.deploy.apply import read_secrets
+from launchpad.doctor.finding import Finding, worst_first
+from launchpad.errors import LaunchpadError
+from launchpad.model.checkpoint import Checkpoint
+from launchpad.runtime.base import RuntimeInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from launchpad.deploy.claims import Claims
+    from launchpad.deploy.observe import Observed
+    from launchpad.deploy.spec import Spec
+    from launchpad.rig.facts import RigFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """How a check looks outside: who listens on a port, what is in a model directory, what the runtime says, the environment."""
+
+    port_holder: Callable[[str, int], str | None]
+    checkpoint: Callable[[Path], Checkpoint]
+    runtime: RuntimeInfo | None
+    environ: Mapping[str, str]
+
+
+def preflight(
+    spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes: Eyes | None
+) -> tuple[Finding, ...]:
+    """Everything that speaks against starting ``spec`` now, worst first.
+
+    Without ``eyes`` only what the spec and the facts themselves tell is judged: the spec is for another rig than this one.
+    """
+    findings = [*_image(spec, found), *_published(spec), *_power(spec, facts)]
+    if eyes is not None:
+        findings.extend(_port(spec, found, claims, eyes))
+        findings.extend(_strangers(found))
+        findings.extend(_secrets(spec, eyes))
+        if spec.rehearsal is None:
+            findings.extend(_model(spec, eyes))
+            findings.extend(_mounts(spec))
+            findings.extend(_gpu_runtime(spec, eyes))
+    return worst_first(findings)
+
+
+def _port(spec: Spec, found: Observed, claims: Claims, eyes: Eyes) -> Iterator[Finding]:
+    where = f"{spec.host}:{spec.port}"
+    if holder := claims.port_holder(spec.host, spec.port):
+        yield Finding(
+            "host.port-claimed",
+            "blocks",
+            f"cannot publish {where}: deployment {holder} is published there",
+            f"launchpad down {holder}, or set another publish.port in the profile",
+        )
+        return
+    if any(item.running for item in found.containers):
+        return  # it is ours, or will be free once ours is stopped
+    if holder := eyes.port_holder(spec.host, spec.port):
+        yield Finding(
+            "host.port-in-use",
+            "blocks",
+            f"cannot publish {where}: {holder} listens there",
+            f"end it (ss -ltnp 'sport = :{spec.port}' shows it), or set another publish.port in the profile",
+        )
+
+
+def _strangers(found: Observed) -> Iterator[Finding]:
+    for container in found.strangers:
+        yield Finding(
+            "docker.other-owner",
+            "blocks",
+            f"cannot use the name {container.name}: a launchpad with another state directory made that container",
+            f"bring it down there, or: docker rm -f {container.name}",
+            evidence=container.id[:12],
+        )
+
+
+def _image(spec: Spec, found: Observed) -> Iterator[Finding]:
+    image = spec.image
+    if found.image is None and image.pull == "never" and image.build_template is None:
+        yield Finding(
+            "image.missing",
+            "blocks",
+            f"cannot start {spec.name}: image {image.reference} is not on this Docker Engine and image.pull is never",
+            f'docker pull {image.reference}, or docker load it, or set image.pull = "missing"',
+        )
+    if "@sha256:" not in image.reference and image.build_template is None and spec.rehearsal is None:
+        yield Finding(
+            "image.not-pinned",
+            "informs",
+            f"image {image.reference} is pinned by tag only; the registry may move it",
+            "put its digest under image.digest: docker image inspect --format '{{index .RepoDigests 0}}' "
+            + image.reference,
+        )
+
+
+def _secrets(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
+    try:
+        read_secrets(spec, eyes.environ)
+    except LaunchpadError as error:
+        yield Finding("secret.missing", "blocks", error.message, error.hint)
+
+
+def _published(spec: Spec) -> Iterator[Finding]:
+    if spec.host not in {"127.0.0.1", "::1"}:
+        yield Finding(
+            "publish.not-loopback",
+            "warns",
+            f"{spec.name} will answer on {spec.host}:{spec.port} without a password, to anybody who reaches this rig",
+            'put a proxy with TLS and keys before it, or set publish.host = "127.0.0.1" and use ssh -L',
+        )
+
+
+def _power(spec: Spec, facts: RigFacts) -> Iterator[Finding]:
+    if spec.power_budget_w is None or not spec.gpus:
+        return
+    chosen = [gpu for gpu in facts.gpus or () if gpu.uuid in {seat.uuid for seat in spec.gpus}]
+    limits = [gpu.power_limit_w for gpu in chosen]
+    if None in limits or len(chosen) != len(spec.gpus):
+        yield Finding("power.unknown", "informs", f"the power limits of {spec.name}'s GPUs are unknown")
+        return
+    total = sum(limit for limit in limits if limit is not None)
+    if total > spec.power_budget_w:
+        each = spec.power_budget_w // len(chosen)
+        yield Finding(
+            "power.over-budget",
+            "warns",
+            f"the GPUs of {spec.name} may draw {total:.0f} W together, power.budget_w is {spec.power_budget_w} W",
+            f"sudo nvidia-smi -i {','.join(str(gpu.index) for gpu in chosen)} -pl {each}",
+        )
+
+
+def _model(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
+    if spec.model_path is None:
+        return
+    try:
+        checkpoint = eyes.checkpoint(Path(spec.model_path))
+    except LaunchpadError as error:
+        yield Finding("model.unreadable", "blocks", error.message, error.hint)
+        return
+    problems = checkpoint.problems()
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        yield Finding(
+            "model.incomplete",
+            "blocks",
+            f"cannot serve {spec.model_path}: {problems[0]}{more}",
+            f"fetch what is missing: hf download REPO --local-dir {spec.model_path}",
+            evidence="; ".join(problems[:20]),
+        )
+
+
+def _mounts(spec: Spec) -> Iterator[Finding]:
+    for container in spec.containers:
+        for mount in container.mounts:
+            if mount.kind == "bind" and mount.source != spec.model_path and not Path(mount.source).exists():
+                yield Finding(
+                    "host.mount-missing",
+                    "blocks",
+                    f"cannot mount {mount.source} into {container.name}: there is no such path",
+                    f"mkdir -p {mount.source}, or correct mounts in the profile",
+                )
+
+
+def _gpu_runtime(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
+    if spec.gpus and eyes.runtime is not None and eyes.runtime.gpu_ready is False:
+        yield Finding(
+            "docker.no-gpu-runtime",
+            "blocks",
+            f"cannot give GPUs to {spec.name}: this Docker Engine has no NVIDIA runtime and no CDI device",
+            "install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker"
+            " && sudo systemctl restart docker",
+        )

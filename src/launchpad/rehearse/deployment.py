@@ -1,0 +1,50 @@
+"""A whole deployment rehearsed: the spec of :func:`launchpad.deploy.spec.resolve` with stand-ins in it.
+
+Pure but for one question, whether a host path is here. The rehearsal keeps the deployment's name, endpoint, probes and policy, and
+gets volumes of its own, so that nothing it writes can be taken for a compiled kernel or a downloaded weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from launchpad.rehearse.image import image_tag
+from launchpad.rehearse.stage import rehearsal_of
+
+if TYPE_CHECKING:
+    from launchpad.deploy.spec import RehearsalChoice, Spec
+    from launchpad.runtime.base import Mount
+
+_VOLUME: Final = "launchpad-rehearsal-"
+
+
+def rehearse(spec: Spec, choice: RehearsalChoice, image_id: str | None) -> Spec:
+    """``spec`` with the stand-in engine in every container, marked as a rehearsal everywhere a person looks."""
+    tag = image_tag()
+    containers = tuple(
+        rehearsal_of(
+            replace(container, mounts=tuple(_own_volume(mount) for mount in container.mounts)),
+            image=tag,
+            image_id=image_id,
+            engine=spec.engine,
+            served_name=spec.model,
+            faults=choice.faults,
+            load_seconds=choice.load_seconds,
+            health_path=spec.health.ready_paths[-1],
+            path_exists=lambda path: Path(path).exists(),
+        )
+        for container in spec.containers
+    )
+    cache = replace(spec.cache, volume=_renamed(spec.cache.volume)) if spec.cache else None
+    image = replace(spec.image, reference=tag, pull="never", build_template=None, build_args=())
+    return replace(spec, containers=containers, cache=cache, image=image, rehearsal=choice)
+
+
+def _own_volume(mount: Mount) -> Mount:
+    return replace(mount, source=_renamed(mount.source)) if mount.kind == "volume" else mount
+
+
+def _renamed(volume: str) -> str:
+    return _VOLUME + volume.removeprefix("launchpad-")
