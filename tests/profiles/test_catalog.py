@@ -229,7 +229,7 @@ def test_a_directory_that_may_not_be_read_holds_no_profiles(tmp_path: Path) -> N
 
 BYTES = {
     "larger than a mebibyte": (b"#" * (2**20 + 1), ": is larger than 1 MiB, which no profile is"),
-    "a mebibyte of nothing": (b"\n" * 2**20, ":1: format: is missing; add format: Version of this file format; 1"),
+    "a mebibyte of nothing": (b"\n" * 2**20, ":1: format: is missing; add format = 1"),
     "no UTF-8": (b"format = 1\nsummary = '\xff'\n", ":2: byte 0xff is not UTF-8; save the file as UTF-8"),
     "a cut character": (b"format = 1\n# \xc3", ":2: byte 0xc3 is not UTF-8; save the file as UTF-8"),
     "UTF-16": ("format = 1\n".encode("utf-16"), ":1: byte 0xff is not UTF-8; save the file as UTF-8"),
@@ -248,7 +248,7 @@ BYTES = {
     "half a million quotes": (b'"' * 500_000, None),
     "a very long word": (b"a" * 1_000_000, ":1: a key without a value; write key = value"),
     "thirty thousand unknown keys": (b"".join(b"k%d=1\n" % n for n in range(30_000)), None),
-    "nothing": (b"", ":1: format: is missing; add format: Version of this file format; 1"),
+    "nothing": (b"", ":1: format: is missing; add format = 1"),
 }
 
 

@@ -111,12 +111,12 @@ class Catalog:
         """The profile of that name or path. Raises NotFoundError, or ProfileError with every problem it has."""
         path = self.find(name_or_path)
         name = path.name.removesuffix(SUFFIX)
-        problems = self._problems(path)
-        if isinstance(problems, Layers):
+        layers, problems = self._read(path)
+        if layers is not None:
             from launchpad.profiles.schema import Profile
 
-            files = tuple(source.path for source in problems.sources)
-            return Loaded(name, path, files, Profile.model_validate(problems.table))
+            files = tuple(source.path for source in layers.sources)
+            return Loaded(name, path, files, Profile.model_validate(layers.table))
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ProfileError(
             f"cannot read profile {quote(name)}: {count}",
@@ -128,10 +128,10 @@ class Catalog:
         """Every problem of these files, directories and names, one printable line each; of the whole search path if none."""
         found: list[str] = []
         for path in self._to_check([str(path) for path in paths]):
-            if isinstance(path, str):
+            if isinstance(path, Path):
+                found.extend(self._read(path, partial=path.name.startswith("_"))[1])
+            else:
                 found.append(path)
-            elif not isinstance(problems := self._problems(path, partial=path.name.startswith("_")), Layers):
-                found.extend(problems)
         return list(dict.fromkeys(found))
 
     # -- finding -------------------------------------------------------------------------------------------------------
@@ -150,7 +150,10 @@ class Catalog:
                 yield from _files(directory)
         for text in paths:
             if _is_directory(Path(text)):
-                yield from _files(Path(text)) or [f"{printable(text)}: holds no profile; they end in {SUFFIX}"]
+                files = _files(Path(text))
+                yield from files
+                if not files:
+                    yield f"{printable(text)}: holds no profile; they end in {SUFFIX}"
                 continue
             try:
                 yield self.find(text)
@@ -193,25 +196,26 @@ class Catalog:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def _problems(self, path: Path, *, partial: bool = False) -> Layers | list[str]:
-        """The layers of a sound profile, or the problems of an unsound one, in the order of the file."""
+    def _read(self, path: Path, *, partial: bool = False) -> tuple[Layers | None, list[str]]:
+        """The layers of a sound profile, or the problems of an unsound one."""
         if not _FILE_STEM.fullmatch(path.name.removesuffix(SUFFIX)):
-            return [
+            return None, [
                 f"{printable(str(path))}: cannot be a profile's name; use letters, digits, dots, _ and -, at most 63"
             ]
         try:
             layers = read_layers(path, self._parent)
         except Unreadable as error:
-            return [error.problem]
-        return _wrong_lines(layers, partial=partial) or layers
+            return None, [error.problem]
+        problems = _wrong_lines(layers, partial=partial)
+        return (None if problems else layers), problems
 
     def _entry(self, name: str, path: Path) -> Entry:
         shipped = _same(path.parent, self.shipped)
-        problems = self._problems(path)
-        if not isinstance(problems, Layers):
+        layers, problems = self._read(path)
+        if layers is None:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             return Entry(name, path, shipped, error=problems[0] + more)
-        return Entry(name, path, shipped, problems.table["summary"], problems.table["engine"])
+        return Entry(name, path, shipped, layers.table["summary"], layers.table["engine"])
 
 
 def _wrong_lines(layers: Layers, *, partial: bool) -> list[str]:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from datetime import date, time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +20,7 @@ from launchpad.profiles.source import KeyPath, quote, shorten, show_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 Wrong = tuple[KeyPath, str]
@@ -284,21 +285,31 @@ def _belongs(key: str, at_top: bool) -> str | None:  # noqa: FBT001
     return None
 
 
-def _missing(path: KeyPath) -> str:
+def _field(path: KeyPath) -> FieldInfo | None:
     model = model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model else None
+    return model.model_fields.get(str(path[-1])) if model else None
+
+
+def _choices(field: FieldInfo | None) -> tuple[str, ...]:
+    """The values of a field that allows only some, as TOML writes them."""
+    if field is None or get_origin(field.annotation) is not Literal:
+        return ()
+    return tuple(quote(choice) if isinstance(choice, str) else str(choice) for choice in get_args(field.annotation))
+
+
+def _missing(path: KeyPath) -> str:
+    field = _field(path)
     inner = _model_in(field.annotation) if field else None
     if inner is not None:
         needed = [name for name, part in inner.model_fields.items() if part.is_required()]
         return f"is missing; add a table [{show_path(path)}]{' with ' + ' and '.join(needed) if needed else ''}"
+    if choices := _choices(field):
+        return f"is missing; add {path[-1]} = {' or '.join(choices)}"
     return f"is missing; add {path[-1]}" + (f": {field.description}" if field and field.description else "")
 
 
 def _choice(path: KeyPath, value: object) -> str:
-    model = model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model else None
-    choices = list(get_args(field.annotation)) if field else []
-    shown = " or ".join(quote(choice) if isinstance(choice, str) else str(choice) for choice in choices)
-    texts = [choice for choice in choices if isinstance(choice, str)]
-    close = difflib.get_close_matches(shorten(value).lower(), texts, n=1, cutoff=0.7) if isinstance(value, str) else []
-    return f"must be {shown}; {_has(value)}" + (f", did you mean {quote(close[0])}?" if close else "")
+    choices = _choices(_field(path))
+    names, written = [choice.strip('"') for choice in choices], shorten(value).lower() if isinstance(value, str) else ""
+    close = difflib.get_close_matches(written, names, n=1, cutoff=0.7)
+    return f"must be {' or '.join(choices)}; {_has(value)}" + (f", did you mean {quote(close[0])}?" if close else "")
