@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from probe_servers import answering, free_port, misbehaving
 
 from launchpad.health.http import BODY_LIMIT, HttpProber
+from tests.health.probe_servers import answering, free_port, misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,7 +257,7 @@ def test_a_prober_may_be_used_from_several_threads() -> None:
 def test_many_questions_leave_no_descriptor_behind() -> None:
     code = (
         "import os, sys; sys.path[:0] = sys.argv[1:]\n"
-        "from probe_servers import answering\nfrom launchpad.health.http import HttpProber\n"
+        "from tests.health.probe_servers import answering\nfrom launchpad.health.http import HttpProber\n"
         "with answering() as server, HttpProber(server.url) as prober:\n"
         "    prober.get('/'); before = len(os.listdir('/proc/self/fd'))\n"
         "    for _ in range(20): prober.get('/')\n"

@@ -18,11 +18,11 @@ class StandInNvml:
     """``answers`` maps (function, GPU index or None) to a value, or to an NVMLError that is raised instead."""
 
     NVMLError = NVMLError
-    NVML_NVLINK_MAX_LINKS = 18
-    nvmlMemory_v2 = 0x02000028
 
     def __init__(self, count: int = 1, answers: dict[tuple[str, int | None], Any] | None = None) -> None:
         self.opened = 0
+        self.NVML_NVLINK_MAX_LINKS = 18
+        self.nvmlMemory_v2 = 0x02000028
         self._count = count
         self._answers = answers or {}
 

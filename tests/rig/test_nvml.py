@@ -10,11 +10,11 @@ from typing import Any
 
 import pynvml
 import pytest
-from standin_nvml import NVMLError, StandInNvml
 
 from launchpad.rig import nvml as door
 from launchpad.rig.facts import Gpu, GpuSample
 from launchpad.rig.nvml import Nvml, NvmlProblem
+from tests.rig.standin_nvml import NVMLError, StandInNvml
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 READABLE = ("not supported", 3), ("no permission", 4), ("function not found", 13), ("unknown", 999)
@@ -154,7 +154,7 @@ def test_the_process_map_is_by_uuid_and_pid() -> None:
     ],
 )
 def test_nvlink_is_true_false_or_unknown(answers: list[Any], nvlink: bool | None) -> None:
-    told = {("nvmlDeviceGetNvLinkState", gpu): answer for gpu, answer in enumerate(answers)}
+    told: dict[tuple[str, int | None], Any] = {("nvmlDeviceGetNvLinkState", gpu): answer for gpu, answer in enumerate(answers)}
     with Nvml(StandInNvml(len(answers), told)) as nvml:
         assert nvml.read_nvlink() is nvlink
 
