@@ -414,6 +414,8 @@ class Log:
         self._out, self._err = out, err
         self._lock = threading.Lock()
         self._bar_open = False
+        #: vLLM's workers get their rank's name once the ranks have met.
+        self.ranked = False
 
     def raw(self, text: str, *, out: bool = False) -> None:
         """A line with no prefix."""
@@ -463,7 +465,9 @@ class Log:
     def _who(self, rank: int | None) -> str:
         if rank is None:
             return f"APIServer pid={os.getpid()}"
-        return f"EngineCore pid={os.getpid() + 200}" if rank < 0 else f"Worker_TP{rank} pid={os.getpid() + 300 + rank}"
+        if rank < 0:
+            return f"EngineCore pid={os.getpid() + 200}"
+        return f"Worker{f'_TP{rank}' if self.ranked else ''} pid={os.getpid() + 300 + rank}"
 
     def _write(self, stream: TextIO, text: str, *, bar: bool = False) -> None:
         with self._lock:
@@ -635,7 +639,10 @@ def _vllm_lines(server: Server, stage: str) -> Iterator[float]:
     match stage:
         case "start":
             for line in _BANNER:
-                log.say(line.format(version=plan.version, model=plan.model), where="api_utils.py:345")
+                log.say(
+                    line.format(version=plan.version, model=plan.model) + ("\r" if line else ""),
+                    where="api_utils.py:345",
+                )
             log.say(f"non-default args: {_non_default(plan)}", where="api_utils.py:273")
             yield 0.5
             log.say("Resolved architecture: DeepseekV4ForCausalLM", where="model.py:623")
@@ -673,6 +680,7 @@ def _vllm_distributed(server: Server) -> Iterator[float]:
 
 def _vllm_weights(server: Server) -> Iterator[float]:
     plan, log, ranks = server.plan, server.log, range(server.plan.ranks)
+    log.ranked = True
     for rank in ranks:
         if _version(plan.version) < (0, 30):
             log.say("Loading model from scratch...", rank=rank, where="model_runner.py:284")
