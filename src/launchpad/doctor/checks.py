@@ -90,7 +90,7 @@ def _strangers(found: Observed) -> Iterator[Finding]:
 
 def _image(spec: Spec, found: Observed) -> Iterator[Finding]:
     image = spec.image
-    if found.image is None and image.pull == "never" and image.build_template is None:
+    if found.image is None and image.pull == "never" and image.build_template is None and spec.rehearsal is None:
         yield Finding(
             "image.missing",
             "blocks",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from launchpad.rig.facts import GpuSample
 
 _INTERVAL_S: Final = 1.0
-_DEADLINE_S: Final = 5.0
+_DEADLINE_S: Final = 15.0
 
 
 class NoSamples:
