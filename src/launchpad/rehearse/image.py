@@ -81,10 +81,10 @@ def this_interpreter() -> Interpreter:
     return Interpreter(Path(base).resolve(), stdlib, modules, sys.version)
 
 
-def image_tag() -> str:
+def image_tag(recipe: str = RECIPE) -> str:
     """``launchpad/rehearsal:<12 hex digits>``, a hash of the stand-in's files, the interpreter and the recipe."""
     python = this_interpreter()
-    parts = [RECIPE, python.version, sysconfig.get_platform(), str(python.executable)]
+    parts = [recipe, python.version, sysconfig.get_platform(), str(python.executable)]
     digest = hashlib.sha256("\n".join(parts).encode())
     for name in _SOURCES:
         digest.update(_source(name))
