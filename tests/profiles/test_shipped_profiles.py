@@ -53,7 +53,8 @@ def test_engine_arguments_repeat_nothing_that_has_a_key_of_its_own(name: str) ->
     rendered = {
         "model", "model-path", "served-model-name", "tp-size", "tensor-parallel-size", "host", "port", "trust-remote-code",
         "context-length", "max-model-len", "mem-fraction-static", "gpu-memory-utilization", "kv-cache-dtype", "enable-metrics",
-        "enable-expert-parallel", "enable-auto-tool-choice", "disable-custom-all-reduce", "reasoning-parser", "tool-call-parser", "max-num-seqs",
+        "enable-expert-parallel", "enable-auto-tool-choice",
+        "disable-custom-all-reduce", "reasoning-parser", "tool-call-parser", "max-num-seqs",
     }  # fmt: skip
 
     assert not rendered & profile.engine_args.keys()
