@@ -1,0 +1,88 @@
+# make help says what there is. Everything runs in .venv; nothing outside this folder is changed but Debian packages,
+# where they are missing and you are root (docker.io, busybox-static, docker-compose).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WITH_DOCKERD := tests/support/with-dockerd
+DEMO := .demo
+DEMO_PROFILE := v4-flash-sglang-tp4
+DEMO_ENV = eval "$$($(WITH_DOCKERD) env $(DEMO))"; export LAUNCHPAD_STATE_DIR="$(CURDIR)/$(DEMO)/state"
+
+.PHONY: help demo demo-down test lint format types unit e2e tools e2e-vllm bench clean
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(BIN)/launchpad: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "launchpad needs Python 3.11 or later; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/launchpad
+	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+demo: $(BIN)/launchpad ## From nothing to a chat answer of a rehearsed v4-flash-sglang-tp4 (no GPU needed)
+	mkdir -p $(DEMO)
+	$(WITH_DOCKERD) start $(DEMO)
+	$(DEMO_ENV)
+	$(BIN)/launchpad rehearse $(DEMO_PROFILE)
+	$(BIN)/launchpad status
+	$(BIN)/python tests/support/chat.py "$$($(BIN)/launchpad status $(DEMO_PROFILE) --json)"
+	echo "It stays up until: make demo-down"
+
+demo-down: ## Stop the demo and remove all it made
+	if [ -d $(DEMO) ]; then
+	  $(DEMO_ENV)
+	  if [ -d $(DEMO)/state ]; then $(BIN)/launchpad down $(DEMO_PROFILE); fi
+	  $(WITH_DOCKERD) stop $(DEMO)
+	  rm -rf $(DEMO)
+	fi
+
+test: $(VENV)/.dev tools lint types ## Lint, types, architecture, unit, contract and end-to-end tests on a real Docker Engine
+	$(WITH_DOCKERD) run $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev ## The tests that need no Docker Engine
+	$(BIN)/python -m pytest -m "not docker and not e2e"
+
+e2e: $(VENV)/.dev tools ## The tests that drive the launchpad command against a real Docker Engine
+	$(WITH_DOCKERD) run $(BIN)/python -m pytest -m e2e
+
+tools: ## Debian packages the tests use: a static busybox for images, docker-compose to check compose files
+	missing=""
+	[ -x /bin/busybox ] || missing="$$missing busybox-static"
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"
+	if [ -n "$$missing" ]; then
+	  if [ "$$(id -u)" != 0 ]; then echo "install first: sudo apt-get install -y$$missing" >&2; exit 1; fi
+	  apt-get update -qq
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	fi
+
+e2e-vllm: $(VENV)/.dev ## A real vLLM on CPU through `launchpad up`, and a chat through the openai client (8 minutes, 6 GB)
+	$(WITH_DOCKERD) run $(BIN)/python tests/e2e_vllm/prepare.py -- $(BIN)/python -m pytest -v tests/e2e_vllm
+
+bench: $(VENV)/.dev ## The benchmarks; writes benchmarks/RESULTS.md
+	$(WITH_DOCKERD) run $(BIN)/python -m benchmarks
+
+clean: demo-down ## Remove what was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache dist build
+
+.ONESHELL:
