@@ -46,7 +46,6 @@ DOORS = {
     "rich": ("cli/",),
     "structlog": ("log.py",),
     "jinja2": ("deploy/build.py",),
-    "tomlkit": ("profiles/",),
     "pydantic": ("profiles/", "rig/catalog.py"),
     "msgspec": ("store/",),
     "yaml": ("cli/",),

@@ -92,7 +92,7 @@ def plan(spec: Spec, made: Plan, *, warm: bool) -> str:
         ("engine", f"{spec.engine}, image {spec.image.reference}"),
         ("model", spec.model + (f" from {spec.model_path}" if spec.model_path else "")),
         ("rig", spec.rig),
-        ("gpus", ", ".join(f"{gpu.index} {gpu.name}" for gpu in spec.gpus) or "none"),
+        ("gpus", gpus_text(spec)),
         ("endpoint", f"{spec.endpoint}/v1"),
         ("cache", _cache(spec, warm=warm)),
         ("spec", spec.hash),
@@ -102,6 +102,13 @@ def plan(spec: Spec, made: Plan, *, warm: bool) -> str:
     lines.extend(f"{'caveat':<{width}}  {caveat}" for caveat in spec.caveats)
     lines.extend(f"{'changed':<{width}}  {change}" for change in made.changes)
     return "\n".join([*lines, "", str(made)])
+
+
+def gpus_text(spec: Spec) -> str:
+    """``4x NVIDIA RTX PRO 6000 Blackwell (0, 1, 2, 3)``."""
+    names = sorted({gpu.name for gpu in spec.gpus})
+    groups = ((name, [str(gpu.index) for gpu in spec.gpus if gpu.name == name]) for name in names)
+    return " + ".join(f"{len(indices)}x {name} ({', '.join(indices)})" for name, indices in groups) or "none"
 
 
 def _cache(spec: Spec, *, warm: bool) -> str:

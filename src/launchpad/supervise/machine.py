@@ -233,7 +233,7 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
         return _crashed(state, sighting, policy, _verdict(sighting))
     if sighting.probe is not None and sighting.probe.ok:
         state = replace(state, generation=sighting.generation)
-        ready = _to(state, Phase.READY, sighting, f"a completion came back: {sighting.probe.detail}")
+        ready = _to(state, Phase.READY, sighting, sighting.probe.detail)
         return ready, ()
     age = sighting.now - state.since
     if age.total_seconds() > policy.startup_s:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from launchpad import log
@@ -19,6 +19,7 @@ from launchpad.clock import moment, stamp
 from launchpad.engines.base import Progress, progress_of
 from launchpad.errors import LaunchpadError
 from launchpad.health.probe import Answer
+from launchpad.units import show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -260,16 +261,18 @@ def readiness(health: Health, completion: Completion, model: str) -> Callable[[P
     """The question of a STARTING replica: its readiness path holds, and then one real completion came back."""
 
     def question(prober: Prober) -> Answer:
-        answer = prober.get(health.ready_paths[0], health.ready_timeout_s)
+        path = health.ready_paths[0]
+        answer = prober.get(path, health.ready_timeout_s)
         for path in health.ready_paths[1:]:
             if answer.status != 404:
                 break
             answer = prober.get(path, health.ready_timeout_s)
         if not answer.ok or completion.kind == "none":
-            return answer
-        return prober.complete(
+            return _in_words(f"GET {path}", answer)
+        answer = prober.complete(
             completion.kind, model, completion.prompt, completion.max_tokens, completion.extra, completion.timeout_s
         )
+        return _in_words(f"{_ARTICLE[completion.kind]} {completion.kind}", answer)
 
     return question
 
@@ -278,6 +281,18 @@ def liveness(health: Health) -> Callable[[Prober], Answer]:
     """The question of a serving replica."""
 
     def question(prober: Prober) -> Answer:
-        return prober.get(health.live_path, health.live_timeout_s)
+        return _in_words(f"GET {health.live_path}", prober.get(health.live_path, health.live_timeout_s))
 
     return question
+
+
+_ARTICLE: Final = {"chat": "a", "completion": "a", "embedding": "an", "none": "a"}
+
+
+def _in_words(question: str, answer: Answer) -> Answer:
+    """The answer with a detail that says what was asked: ``a chat came back in 120ms``, ``GET /health: 503: draining``."""
+    if answer.ok:
+        took = show_duration(timedelta(seconds=answer.seconds))
+        return replace(answer, detail=f"{question} came back in {took}")
+    said = ": ".join(part for part in (str(answer.status or ""), answer.detail) if part)
+    return replace(answer, detail=f"{question}: {said or answer.outcome}")
