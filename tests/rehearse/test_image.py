@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchpad.rehearse.image import changes, image_tag, write_rootfs
+from launchpad.rehearse.image import changes, ensure_image, image_tag, write_rootfs
+from launchpad.runtime.docker import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def names(path: Path) -> dict[str, tarfile.TarInfo]:
 
 
 def test_the_tag_is_the_same_twice_and_changes_with_the_recipe() -> None:
-    assert image_tag() == image_tag() != image_tag("another recipe")
+    assert image_tag() == image_tag() != image_tag(b"another recipe")
 
 
 def test_the_image_is_below_60_megabytes(rootfs: Path) -> None:
@@ -98,6 +99,17 @@ def test_a_host_oom_is_a_real_kill_by_the_containers_limit(image: str, container
     docker(*words, image, "/models/v4")
     assert docker("wait", container) == "137", docker("logs", container)
     assert docker("inspect", "--format", "{{.State.OOMKilled}}", container) == "true"
+
+
+@pytest.mark.docker
+def test_the_image_is_made_where_it_is_missing_and_only_there() -> None:
+    runtime = connect(os.environ)
+    try:
+        first = ensure_image(runtime)
+        second = ensure_image(runtime)
+    finally:
+        runtime.close()
+    assert (first.tags, first.id) == ((image_tag(),), second.id)
 
 
 @pytest.mark.docker

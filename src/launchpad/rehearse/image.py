@@ -36,8 +36,6 @@ PYTHON: Final = "/usr/bin/python3"
 SCRIPT: Final = f"/{HOME}/engine.py"
 #: What every container of this image starts with; the profile's own command follows.
 ENTRYPOINT: Final = (PYTHON, SCRIPT)
-#: Changed by hand when what :func:`write_rootfs` writes changes in a way its inputs do not show.
-RECIPE: Final = "1"
 
 _SOURCES: Final = ("engine.py", "faults.py")
 # fmt: off
@@ -47,9 +45,10 @@ _LEFT_OUT: Final = frozenset({
     "test", "tests", "tkinter", "turtle.py", "turtledemo", "unittest", "venv", "wsgiref", "xml", "xmlrpc",
 })
 # fmt: on
-#: Extension modules that a server without TLS, database and terminal never imports, and that pull in big libraries.
+#: Extension modules that a server without TLS, database and terminal never imports; some pull in big libraries.
 _NO_MODULE = re.compile(
-    r"(_ssl|_hashlib|_sqlite3|_tkinter|_curses\w*|_dbm|_gdbm|readline|nis|_ctypes\w*|_test\w*|xx\w*|_xx\w*)\."
+    r"(_ssl|_hashlib|_sqlite3|_tkinter|_curses\w*|_dbm|_gdbm|readline|nis|_ctypes\w*|_test\w*|xx\w*|_xx\w*|_codecs_\w+"
+    r"|_decimal|_elementtree|pyexpat|_asyncio|_interp\w+|_lsprof|_multiprocessing|_zoneinfo|ossaudiodev|audioop)\."
 )
 _LIBRARY = re.compile(r"(?:=>\s+|^\s+)(/\S+)\s+\(0x", re.MULTILINE)
 _FILES: Final = {
@@ -81,11 +80,14 @@ def this_interpreter() -> Interpreter:
     return Interpreter(Path(base).resolve(), stdlib, modules, sys.version)
 
 
-def image_tag(recipe: str = RECIPE) -> str:
-    """``launchpad/rehearsal:<12 hex digits>``, a hash of the stand-in's files, the interpreter and the recipe."""
+def image_tag(recipe: bytes | None = None) -> str:
+    """``launchpad/rehearsal:<12 hex digits>``, a hash of the stand-in's files, the interpreter and the recipe.
+
+    The recipe is this very file unless given: whatever changes how the image is made makes another image.
+    """
     python = this_interpreter()
-    parts = [recipe, python.version, sysconfig.get_platform(), str(python.executable)]
-    digest = hashlib.sha256("\n".join(parts).encode())
+    digest = hashlib.sha256("\n".join([python.version, sysconfig.get_platform(), str(python.executable)]).encode())
+    digest.update(Path(__file__).read_bytes() if recipe is None else recipe)
     for name in _SOURCES:
         digest.update(_source(name))
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
