@@ -60,9 +60,9 @@ def model(context: int, seed: int, speakable: list[int]) -> LlamaForCausalLM:
     mute = torch.ones(config.vocab_size, dtype=torch.bool)
     mute[speakable] = False
     with torch.no_grad():
-        llama.lm_head.weight[mute] = 0.0  # a logit of 0: several of the others are above it
+        llama.lm_head.weight[mute] = 0.0  # a logit of 0: among the others one is above it
     llama.generation_config.do_sample = True
-    llama.generation_config.top_k = 3  # vLLM's default for requests that name no temperature: keeps the mute out
+    llama.generation_config.top_k = 1  # vLLM's default for requests that say nothing of sampling: keeps the mute out
     return llama
 
 
