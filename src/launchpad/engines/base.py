@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 
+from launchpad.rig.facts import Gpu
 from launchpad.runtime.base import ContainerSpec, Mount, Port, SecretRef, Ulimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from launchpad.profiles.schema import ArgumentValue, Profile
-    from launchpad.rig.facts import Gpu
 
 #: Where the model hub's files live inside a container, on a volume of their own: weights must not die with a JIT cache.
 HUB_VOLUME: Final = "launchpad-hub"
