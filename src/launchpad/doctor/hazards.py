@@ -165,7 +165,7 @@ SIGNATURES: Final = (
     ),
     _row(
         "host.port-in-use",
-        r"\[Errno 98\].*address already in use|Port is already in use",
+        r"\[Errno 98\].*[Aa]ddress already in use|Port is already in use",
         "fatal",
         "the server's port inside the container is taken",
         hint="with container networking host, free the port or change publish.container_port",
