@@ -10,6 +10,7 @@ import os
 import tarfile
 import time
 import uuid
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -158,7 +159,7 @@ def docker_runtime() -> Iterator[Runtime]:
 
 
 @pytest.fixture(scope="session")
-def busybox(docker_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Image:
+def busybox(docker_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """An image of one file, made in a moment."""
     if not BUSYBOX.exists():
         pytest.fail("/bin/busybox is missing; install it: apt-get install -y busybox-static")
@@ -173,7 +174,20 @@ def busybox(docker_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-    return docker_runtime.import_image(archive, IMAGE, changes=("ENV PATH=/bin", "LABEL made.by=contract"))
+    yield docker_runtime.import_image(archive, IMAGE, changes=("ENV PATH=/bin", "LABEL made.by=contract"))
+    _remove_images()
+
+
+def _remove_images() -> None:
+    """Whatever the suite built: the engine may be somebody's own. (A runtime removes no images, so docker-py does.)"""
+    from docker import from_env
+    from docker.errors import APIError
+
+    with closing(from_env()) as client:
+        for image in client.images.list(filters={"reference": "launchpad-contract/*"}):
+            with suppress(APIError):
+                client.images.remove(str(image.id), force=True)
+        client.images.prune(filters={"dangling": True, "label": ["made.by=contract"]})
 
 
 @pytest.fixture

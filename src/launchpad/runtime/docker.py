@@ -16,8 +16,6 @@ import hashlib
 import json
 import re
 import socket
-import tarfile
-import tempfile
 import threading
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -156,6 +154,8 @@ class DockerRuntime:
 
         The classic builder: every Docker Engine has it, with no plugin. Raises ImageError with the build's last lines.
         """
+        import tempfile
+
         doing = f"build {tag}"
         steps = BuildProgress(f"building {tag}")
         with tempfile.TemporaryFile() as archive:
@@ -786,6 +786,7 @@ def _image_error(doing: str, said: str, reference: str, *, tail: tuple[str, ...]
 
 def _pack(context: Mapping[str, bytes | Path], into: IO[bytes], doing: str) -> None:
     """The build context as a tar in ``into``, the same bytes for the same content (no times, no owners)."""
+    import tarfile
     from io import BytesIO
 
     with tarfile.open(fileobj=into, mode="w") as archive:
