@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Final
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(iB|B)", re.ASCII)
@@ -23,7 +24,7 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f'{text!r} is no size; write it as "32GiB" (1024-based) or "96GB" (1000-based)')
     number, unit, suffix = match.groups()
     base = 1024 if suffix == "iB" else 1000
-    return int(float(number) * base ** " KMGT".index(unit))
+    return int(Decimal(number) * base ** " KMGT".index(unit))
 
 
 def parse_duration(text: str) -> timedelta:
@@ -42,7 +43,7 @@ def show_bytes(count: int) -> str:
     """``count`` bytes in the 1024-based unit a person would use: ``94.2 GiB``."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
+        if abs(round(size, 1)) < 1024:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
@@ -53,9 +54,9 @@ def show_duration(duration: timedelta) -> str:
     seconds = duration.total_seconds()
     if seconds < 0:
         return "-" + show_duration(-duration)
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 10:
+    if round(seconds, 1) < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:

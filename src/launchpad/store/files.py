@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -71,8 +72,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None]) -> T | None:
-    """The value in ``path``, or None where there is none; an unreadable file is set aside under ``stamp`` and reported."""
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    version: int = 0
+
+
+def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None], newest: int | None = None) -> T | None:
+    """The value in ``path``, or None where there is none; an unreadable file is set aside under ``stamp`` and reported.
+
+    ``newest`` is the newest ``version`` that can be read: a file of a later one is refused by name and stays where it is.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -81,6 +90,11 @@ def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None])
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}", hint="run as the user that owns the state directory"
         ) from error
+    if newest is not None and (version := _version(data)) > newest:
+        raise StoreError(
+            f"cannot read {path}: it was written by a newer launchpad (format {version}, this one knows {newest})",
+            hint="install that version again: pip install --upgrade launchpad",
+        )
     try:
         return decode(data, type_)
     except ValueError as error:
@@ -91,3 +105,11 @@ def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None])
         except OSError:
             warn(f"{path} is unreadable ({error}) and cannot be set aside")
         return None
+
+
+def _version(data: bytes) -> int:
+    """The ``version`` that ``data`` names, 0 where it names none that is a number."""
+    try:
+        return decode(data, _Versioned).version
+    except ValueError:
+        return 0

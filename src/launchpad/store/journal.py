@@ -70,7 +70,8 @@ class Journal:
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":
                     line = b"\n" + line  # close off a line that a power cut tore
-                os.write(descriptor, line)
+                while line:  # one write(2), but for a disk that fills up: its second write says so
+                    line = line[os.write(descriptor, line) :]
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)

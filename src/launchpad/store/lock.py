@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchpad.errors import BusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+#: How often an acquire that met nobody but askers tries again, a millisecond apart.
+_ASKERS: Final = 200
 
 
 class Lock:
@@ -32,8 +36,11 @@ class Lock:
         except OSError as error:
             raise StoreError(f"cannot lock {self._path}: {error.strerror or error}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            taken = _take(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreError(f"cannot lock {self._path}: {error.strerror or error}") from error
+        if not taken:
             os.close(descriptor)
             return False
         with contextlib.suppress(OSError):  # a full disk must not cost us the lock: the pid is only for telling
@@ -47,6 +54,26 @@ class Lock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _take(descriptor: int) -> bool:
+    """Whether the exclusive lock is ours now. Those who ask :func:`holder` share it for microseconds and are waited for."""
+    import time
+
+    for _ in range(_ASKERS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # an exclusive holder: only such a one keeps us from sharing
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    return False
 
 
 def holder(path: Path) -> int | None:

@@ -180,10 +180,7 @@ class Deployment:
 
     def read_wanted(self, type_: type[Wanted[T]], now: datetime) -> Wanted[T] | None:
         """What was asked for last, or None; raises StoreError for a file that a newer launchpad wrote."""
-        found = files.read(self.spec_path, type_, stamp=stamp(now), warn=self._warn)
-        if found is not None and found.version > VERSION:
-            raise _newer(self.spec_path, found.version)
-        return found
+        return files.read(self.spec_path, type_, stamp=stamp(now), warn=self._warn, newest=VERSION)
 
     def write_wanted(self, wanted: Wanted[T]) -> None:
         """Ask for something."""
@@ -191,13 +188,8 @@ class Deployment:
         files.write_atomic(self.spec_path, files.encode(wanted))
 
     def read_state(self, type_: type[T], now: datetime) -> T | None:
-        """What the supervisor last published, or None; ``type_`` carries its own ``version``."""
-        path = self.folder / "state.json"
-        found = files.read(path, type_, stamp=stamp(now), warn=self._warn)
-        version = getattr(found, "version", VERSION)
-        if version > VERSION:
-            raise _newer(path, version)
-        return found
+        """What the supervisor last published, or None; raises StoreError for a file that a newer launchpad wrote."""
+        return files.read(self.folder / "state.json", type_, stamp=stamp(now), warn=self._warn, newest=VERSION)
 
     def write_state(self, state: object, *, durable: bool) -> None:
         """Publish; ``durable`` for what must survive a power cut (phases), not for samples."""
@@ -220,8 +212,11 @@ class Deployment:
     def note_start(self, record: StartRecord) -> None:
         """Remember how a start went."""
         try:
-            with (self.folder / "starts.jsonl").open("ab") as file:
-                file.write(files.encode(record) + b"\n")
+            with (self.folder / "starts.jsonl").open("ab+", buffering=0) as file:
+                size = file.tell()
+                file.seek(max(0, size - 1))
+                torn = b"\n" if size and file.read(1) != b"\n" else b""  # close off a line that a power cut tore
+                file.write(torn + files.encode(record) + b"\n")
         except OSError as error:
             raise StoreError(f"cannot write {self.folder / 'starts.jsonl'}: {error.strerror or error}") from error
 
@@ -247,10 +242,3 @@ class Deployment:
     def log_path(self) -> Path:
         """The copy of the server's log that outlives its container."""
         return self.folder / "server.log"
-
-
-def _newer(path: Path, version: int) -> StoreError:
-    return StoreError(
-        f"cannot read {path}: it was written by a newer launchpad (format {version}, this one knows {VERSION})",
-        hint="install that version again: pip install --upgrade launchpad",
-    )

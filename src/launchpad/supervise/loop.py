@@ -7,11 +7,12 @@ and is adopted by its spec hash at the next start. It decides nothing that ``mac
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from launchpad import log
 from launchpad.clock import stamp
@@ -27,7 +28,7 @@ from launchpad.supervise import machine, record
 from launchpad.supervise.crash import classify, refused
 from launchpad.supervise.machine import Body, Phase, ProbeSeen, Sighting, State, Verdict
 from launchpad.supervise.snapshot import ContainerView, GpuView, Load, Snapshot
-from launchpad.supervise.watch import Asker, EventWatch, LogCopy, LogWatch, liveness, readiness
+from launchpad.supervise.watch import Asker, EventWatch, LogCopy, LogWatch, Wake, liveness, readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,9 +80,9 @@ class Supervisor:
     ) -> None:
         self._deployment, self._store, self._runtime, self._clock = deployment, store, runtime, clock
         self._pid, self._prober, self._environ = pid, prober, environ
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._ending: str | None = None
-        self._wanted_mtime = self._spec_mtime()
+        self._wanted_file = self._spec_file()
         self._wanted = self._read_wanted()
         self._engine = engine(self._wanted.spec.engine)
         self._make_samples = samples
@@ -101,7 +102,10 @@ class Supervisor:
         self._published_at = float("-inf")
         self._blind: str | None = None
         self._taken_over = False
+        self._owed: Literal["stop", "kill"] | None = None
+        self._clear_failed: str | None = None
         now = clock.now()
+        self._hears_since = now
         snapshot = deployment.read_state(Snapshot, now)
         self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
         self._load = snapshot.load if snapshot else None
@@ -126,30 +130,44 @@ class Supervisor:
         self._note("supervisor-started", f"process {self._pid}")
         while True:
             self._wake.clear()
-            self._tick()
+            looked = self._tick()
             if self._ending is not None:
                 self._note("supervisor-ended", f"{self._ending}; the server goes on")
                 return self._close(EXIT_OK)
-            if self._state.phase is Phase.STOPPED and not self._wanted.wanted and not self._asked_again():
-                return self._close(EXIT_OK)
-            if self._state.phase is Phase.FAILED and not self._asked_again():
-                return self._close(EXIT_WOULD_NOT_STAY_UP)
+            if looked and (code := self._done()) is not None and not self._asked_again():
+                return self._close(code)
             self._wake.wait(self._pause())
+
+    def _done(self) -> int | None:
+        """The exit code where nothing is left to do: what was asked last has been answered, and nothing is left behind."""
+        if self._state.generation < self._wanted.generation:
+            return None
+        match self._state.phase:
+            case Phase.STOPPED if not self._wanted.wanted and not self._containers:
+                return EXIT_OK
+            case Phase.FAILED:
+                return EXIT_WOULD_NOT_STAY_UP
+            case _:
+                return None
 
     def _close(self, code: int) -> int:
         self._publish(durable=True)
         self._leave_start()
         self._events.close()
         self._samples.close()
+        self._copy.close()
         return code
 
-    def _tick(self) -> None:
+    def _tick(self) -> bool:
+        """One look and what follows from it; False where nothing could be seen."""
         self._asked_again()
         if not self._look():
-            return
+            return False
         sighting = self._sighting()
         if not self._taken_over:
             self._take_over(sighting)
+        if self._owed is not None and self._state.phase is Phase.STOPPING:
+            self._signal(self._owed)
         before = self._state
         self._state, effects = machine.step(before, sighting, self._wanted.spec.policy)
         if self._state.phase is not before.phase or effects:
@@ -158,6 +176,7 @@ class Supervisor:
             self._enter_start(self._containers[-1])
         self._ask_when_due()
         self._publish()
+        return True
 
     def _changed(self, before: State, sighting: Sighting, effects: tuple[Effect, ...]) -> None:
         state = self._state
@@ -181,6 +200,9 @@ class Supervisor:
             self._note("killed", state.reason)
         for effect in effects:
             self._do(effect, before, sighting)
+        if state.phase is not before.phase:
+            self._look_now.set()
+            self._wake.set()
 
     def _timing(self) -> dict[str, str | int | float | bool | None]:
         """What a READY event tells besides: seconds since the start and whether it was warm."""
@@ -211,6 +233,12 @@ class Supervisor:
         """Make of the predecessor's state what is left of it, and say so where a container is adopted."""
         self._taken_over = True
         self._state = machine.resume(self._state, sighting)
+        with contextlib.suppress(
+            LaunchpadError
+        ):  # a value that is gone now cannot be hidden, nor is it needed to adopt
+            self._hide(apply.read_secrets(self._wanted.spec, self._environ))
+        if self._state.phase is Phase.STOPPING:  # noted, and perhaps never sent
+            self._owed = "kill" if self._state.killed else "stop"
         if sighting.body != "running" or not sighting.matches:
             return
         first = self._containers[-1]
@@ -218,6 +246,7 @@ class Supervisor:
         self._note("adopted", f"container {first.name} runs since {stamp(begun)}", detail={"container": first.id[:12]})
         if self._load is None or self._load.started_at < begun - timedelta(seconds=60):
             self._load = Load(None, None, None, begun, None, warm=False)
+            self._ready_after_s = None
 
     def _look(self) -> bool:
         """Observe the containers; False while the runtime does not answer, which is no crash of the server."""
@@ -237,6 +266,7 @@ class Supervisor:
             return False
         if self._blind is not None:
             self._blind = None
+            self._hears_since = self._clock.now()
             self._note("runtime-back", "the container runtime answers again")
         self._looked_at = self._clock.monotonic()
         return True
@@ -260,7 +290,7 @@ class Supervisor:
             started_at=running.started_at if running else None,
             verdict=self._verdict() if body != "running" else None,
             probe=ProbeSeen(asked.number, asked.answer.ok, asked.answer.detail) if asked else None,
-            progress_at=self._log.progress()[1] if self._log else None,
+            progress_at=max((self._log.progress()[1] if self._log else None) or self._hears_since, self._hears_since),
         )
 
     def _verdict(self) -> Verdict | None:
@@ -306,24 +336,34 @@ class Supervisor:
         match effect:
             case "start":
                 self._start()
-            case "stop":
-                apply.stop(self._containers, self._runtime)
-            case "kill":
-                apply.stop(self._containers, self._runtime, "SIGKILL")
+            case "stop" | "kill":
+                self._signal(effect)
             case "record-crash":
                 self._record_crash(before, sighting)
             case "clear":
                 self._clear()
-        self._look_now.set()
-        self._wake.set()
+
+    def _signal(self, effect: Literal["stop", "kill"]) -> None:
+        """Send a stop or a kill; one that does not get through is owed, and sent again at the next look."""
+        owed, self._owed = self._owed, effect
+        try:
+            apply.stop(self._containers, self._runtime, "SIGKILL" if effect == "kill" else "SIGTERM")
+        except LaunchpadError as error:
+            if owed is None:
+                self._note("signal-failed", error.message, detail={"hint": error.hint})
+            return
+        self._owed = None
+
+    def _hide(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
+        self._copy.hide(value for values in secrets.values() for value in values.values())
 
     def _start(self) -> None:
         spec = self._wanted.spec
         self._start_error = None
-        warm = spec.cache is not None and self._store.cache_warmed(spec.cache.volume) is not None
         try:
+            warm = spec.cache is not None and self._store.cache_warmed(spec.cache.volume) is not None
             secrets = apply.read_secrets(spec, self._environ)
-            self._copy.hide(value for values in secrets.values() for value in values.values())
+            self._hide(secrets)
             containers = apply.launch(spec, self._runtime, str(self._store.root), secrets)
         except LaunchpadError as error:
             self._start_error = refused(error)
@@ -364,8 +404,11 @@ class Supervisor:
         try:
             apply.clear(self._containers, self._runtime)
         except LaunchpadError as error:
-            self._note("clear-failed", error.message, detail={"hint": error.hint})
+            if self._clear_failed is None:
+                self._note("clear-failed", error.message, detail={"hint": error.hint})
+            self._clear_failed = error.message
             return
+        self._clear_failed = None
         for container in self._containers:
             self._note("container-removed", f"container {container.name}", detail={"container": container.id[:12]})
         self._containers = ()
@@ -383,7 +426,7 @@ class Supervisor:
                 phase=before.phase,
                 stage=self._stage(),
                 container=ended,
-                inspect=self._runtime.inspect_raw(ended.id) if ended else None,
+                inspect=self._inspect_raw(ended) if ended else None,
                 lines=lines,
                 samples=samples,
                 at=sighting.now,
@@ -392,6 +435,12 @@ class Supervisor:
             self._note("crash-record-failed", error.message)
             return
         self._note("crash-recorded", verdict.reason, detail={"folder": str(folder), "id": verdict.id})
+
+    def _inspect_raw(self, container: Container) -> dict[str, object] | None:
+        try:
+            return self._runtime.inspect_raw(container.id)
+        except LaunchpadError:
+            return None  # the rest of the crash folder is worth having without it
 
     def _now_ready(self, sighting: Sighting) -> None:
         """Learn from a start that succeeded: how long it took, and that its cache is warm now."""
@@ -411,19 +460,25 @@ class Supervisor:
 
     # ---- what is wanted ----------------------------------------------------------------------------------------------
 
-    def _spec_mtime(self) -> int:
+    def _spec_file(self) -> tuple[int, int]:
+        """Which file the wanted spec is: every write makes a new one, also two within one tick of the file system's clock."""
         try:
-            return self._deployment.spec_path.stat().st_mtime_ns
+            found = self._deployment.spec_path.stat()
         except OSError:
-            return 0
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino
 
     def _asked_again(self) -> bool:
         """Read the wanted spec where it has changed; True where it has."""
-        mtime = self._spec_mtime()
-        if mtime == self._wanted_mtime:
+        file = self._spec_file()
+        if file == self._wanted_file:
             return False
-        self._wanted_mtime = mtime
-        wanted = self._read_wanted()
+        self._wanted_file = file
+        try:
+            wanted = self._read_wanted()
+        except StoreError as error:  # what was asked before still holds: a file that is damaged stops no server
+            self._note("spec-unreadable", error.message, detail={"hint": error.hint})
+            return False
         before, self._wanted = self._wanted, wanted
         changed = wanted != before
         if (wanted.spec.gpus, wanted.spec.rehearsal) != (before.spec.gpus, before.spec.rehearsal):

@@ -141,12 +141,16 @@ def resume(state: State, sighting: Sighting) -> State:
     """What a new supervisor makes of the state its predecessor left, so that a kill at any moment costs nothing.
 
     A start that was noted and never carried out starts afresh, uncounted; a container that runs as wanted is adopted, whatever
-    was noted last. Everything else stands, and :func:`step` sees to it.
+    was noted last. A load that went on unwatched is judged from now on: it may be READY by now, and its stall and its
+    deadline would otherwise have passed before the first question. Everything else stands, and :func:`step` sees to it.
     """
     if state.phase is Phase.STARTING and sighting.body == "absent":
         return _to(state, Phase.STOPPED, sighting, "the supervisor ended before the container was created")
-    at_rest = state.phase in {Phase.BACKOFF, Phase.FAILED}
-    if at_rest and sighting.wanted and sighting.matches and sighting.body == "running":
+    if sighting.body != "running" or not sighting.wanted or not sighting.matches:
+        return state
+    if state.phase is Phase.STARTING:
+        return replace(state, since=sighting.now)
+    if state.phase in {Phase.BACKOFF, Phase.FAILED}:
         return _to(state, Phase.STOPPED, sighting, "the supervisor ended after the container was started")
     return state
 
@@ -215,7 +219,7 @@ def _stopped(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...
     if not sighting.wanted:
         if sighting.body == "running":
             return _stop(state, sighting, "not wanted")
-        return replace(state, generation=sighting.generation), ("clear",) if sighting.body == "ended" else ()
+        return replace(state, generation=sighting.generation), ("clear",)  # also one that was created and never started
     match sighting.body:
         case "running" if sighting.matches:
             adopted = _to(state, Phase.STARTING, sighting, "adopted a running container")

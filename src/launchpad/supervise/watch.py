@@ -7,6 +7,8 @@ decides anything, and losing one only makes the supervisor slower: its tick look
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import re
 import threading
 from collections import deque
@@ -35,6 +37,32 @@ _COPY_BYTES: Final = 32 * 2**20
 _TAIL: Final = 400
 #: An HTTP access line is our own probe coming back, and no sign that a load moves.
 _ACCESS = re.compile(r'"(GET|POST|HEAD) \S+ HTTP/[\d.]+"')
+
+
+class Wake:
+    """Ends a wait early, from any thread and from a signal handler.
+
+    A ``threading.Event`` would not do: a handler that interrupts its ``wait`` or ``clear`` waits for ever for the lock that
+    the interrupted code holds. ``SimpleQueue.put`` is reentrant, by its documentation.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """End the wait that goes on, or the next one."""
+        self._calls.put(None)
+
+    def clear(self) -> None:
+        """Forget the calls so far."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a call, at most ``timeout_s``."""
+        with contextlib.suppress(queue.Empty):
+            self._calls.get(timeout=timeout_s)
 
 
 class EventWatch:
@@ -72,14 +100,17 @@ class EventWatch:
 class LogCopy:
     """The server's log on disk: ``<time> <text>`` lines, at most two files of 32 MiB, old lines first."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, most_bytes: int = _COPY_BYTES) -> None:
+        self._path, self._most_bytes = path, most_bytes
         self._secrets: tuple[str, ...] = ()
+        self._lock = threading.Lock()
         self._file: BinaryIO | None = None
+        self._failed = False
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Write ``***`` where a line holds one of these values: some engines print their whole environment."""
-        self._secrets = tuple(value for value in secrets if len(value) >= 4)
+        parts = {part for value in secrets for part in (value, *value.splitlines()) if len(part) >= 4}
+        self._secrets = tuple(sorted(parts, key=len, reverse=True))  # the longest first: one may hold another
 
     def last(self) -> datetime | None:
         """When the newest copied line was written, or None."""
@@ -105,17 +136,35 @@ class LogCopy:
     def write(self, at: datetime, text: str) -> None:
         """Add a line; a full disk costs the copy, never the supervisor."""
         data = f"{stamp(at)} {text}\n".encode(errors="replace")
-        try:
-            if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
-            if self._file.tell() + len(data) > _COPY_BYTES:
+        with self._lock:
+            try:
+                self._add(data)
+                self._failed = False
+            except OSError as error:
+                self._let_go()
+                if not self._failed:  # once, not for every line: supervisor.log may be on the same full disk
+                    self._failed = True
+                    log.get("supervise").warning("cannot copy the server's log", path=str(self._path), error=str(error))
+
+    def close(self) -> None:
+        """Let go of the file; the next line opens it again."""
+        with self._lock:
+            self._let_go()
+
+    def _add(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)
+        if self._file.tell() + len(data) > self._most_bytes:
+            self._let_go()
+            self._path.replace(self._path.with_suffix(".log.1"))
+            self._file = self._path.open("ab", buffering=0)
+        self._file.write(data)
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
                 self._file.close()
-                self._path.replace(self._path.with_suffix(".log.1"))
-                self._file = self._path.open("ab", buffering=0)
-            self._file.write(data)
-        except OSError as error:
             self._file = None
-            log.get("supervise").warning("cannot copy the server's log", path=str(self._path), error=str(error))
 
 
 class LogWatch:
