@@ -1,7 +1,8 @@
 """Who holds which GPU and which port.
 
 Pure: other deployments' wanted specs and the containers that run go in, claims come out. A GPU is held by a deployment that is
-wanted, and by any container of ours (whatever launchpad made it) that still runs on it.
+wanted, and by any container of ours (whatever launchpad made it) that still runs on it. A rehearsal's container runs on none: the
+recorded rig it plays is its own launchpad's, so two launchpads on one Docker Engine may rehearse the same rig at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launchpad.runtime.base import LABEL_GPUS
+from launchpad.runtime.base import LABEL_GPUS, LABEL_REHEARSAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,5 +49,7 @@ def claims_of(name: str, wanted: Iterable[Spec], containers: Iterable[Container]
         holder = container.deployment
         if holder is None or holder == name or not container.running:
             continue
+        if container.labels.get(LABEL_REHEARSAL) == "true":
+            continue  # our own rehearsals are among the wanted; another launchpad's hold none of this one's recorded GPUs
         gpus.update((uuid, holder) for uuid in container.labels.get(LABEL_GPUS, "").split(",") if uuid)
     return Claims(gpus, ports)
