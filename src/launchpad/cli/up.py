@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What a shell expects of a command that Ctrl-C ended.
 _EXIT_INTERRUPTED = 130
+#: Seconds a supervisor with nothing left to do may take to be gone.
+_SUPERVISOR_ENDS_S = 10.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON objects, one a line, on stdout.")]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Do not follow: return once the supervisor runs.")]
@@ -189,7 +191,7 @@ def _go(
     try:
         snapshot = Follower(world, deployment, reporter(as_json=as_json), offset).follow(goal)
         if not up:
-            _await_end(world, deployment)
+            _await_end(world, deployment.name, snapshot.pid)
     except KeyboardInterrupt:
         word = "starting" if up else "stopping"
         render.say(f"\nstopped following; {deployment.name} goes on {word} without us")
@@ -198,10 +200,15 @@ def _go(
     return snapshot
 
 
-def _await_end(world: World, deployment: Deployment) -> None:
-    """The supervisor of a stopped deployment ends by itself, at once; bounded, because proof matters more than patience."""
-    deadline = world.clock.monotonic() + 10.0
-    while deployment.supervisor_pid() is not None and world.clock.monotonic() < deadline:
+def _await_end(world: World, name: str, pid: int) -> None:
+    """The supervisor of a stopped deployment ends by itself, at once; raises where it does not: the proof is the point."""
+    from launchpad.errors import LaunchpadError
+    from launchpad.supervise import spawn
+
+    deadline = world.clock.monotonic() + _SUPERVISOR_ENDS_S
+    while spawn.alive(pid):
+        if world.clock.monotonic() >= deadline:
+            raise LaunchpadError(f"cannot prove {name} gone: its supervisor {pid} is still there", hint=f"kill {pid}")
         world.clock.sleep(0.02)
 
 

@@ -37,9 +37,7 @@ class Eyes:
     environ: Mapping[str, str]
 
 
-def preflight(
-    spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes: Eyes | None
-) -> tuple[Finding, ...]:
+def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes: Eyes | None) -> tuple[Finding, ...]:
     """Everything that speaks against starting ``spec`` now, worst first.
 
     Without ``eyes`` only what the spec and the facts themselves tell is judged: the spec is for another rig than this one.

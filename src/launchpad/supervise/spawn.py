@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchpad.errors import LaunchpadError
@@ -61,6 +62,15 @@ def wake(pid: int) -> bool:
             hint="use the same user, or sudo, as for its `up`",
         ) from error
     return True
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended and only waits for its parent to ask does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def last_words(deployment: Deployment, lines: int = 5) -> str:
