@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from launchpad.deploy.spec import Spec
-    from launchpad.runtime.base import ContainerSpec, Mount, Port
+    from launchpad.runtime.base import ContainerSpec, Mount, Port, SecretRef
 
 
 def docker_run(container: ContainerSpec) -> tuple[str, ...]:
@@ -22,7 +22,10 @@ def docker_run(container: ContainerSpec) -> tuple[str, ...]:
 
 
 def docker_line(container: ContainerSpec) -> str:
-    """:func:`docker_run` as text for a shell, one option a line. A secret kept in a file is read by the shell."""
+    """:func:`docker_run` as text for a shell, one option a line.
+
+    A secret kept in a file, or under another name, is read by the shell.
+    """
     words = docker_run(container)
     lines = [" ".join(words[:3])]
     for word in words[3:]:
@@ -31,9 +34,15 @@ def docker_line(container: ContainerSpec) -> str:
             lines.append(f"  {shown}")
         else:
             lines[-1] += f" {shown}"
-    files = {f"  --env {item.env}": item.from_file for item in container.secrets if item.from_file is not None}
-    lines = [f'{line}="$(cat {shlex.quote(files[line])})"' if line in files else line for line in lines]
-    return " \\\n".join(lines)
+    values = {f"  --env {item.env}": _shell_value(item) for item in container.secrets}
+    return " \\\n".join(line + values.get(line, "") for line in lines)
+
+
+def _shell_value(secret: SecretRef) -> str:
+    """What follows the name on a shell's line; nothing where Docker itself takes the variable of that name."""
+    if secret.from_file is not None:
+        return f'="$(cat {shlex.quote(secret.from_file)})"'
+    return "" if secret.from_env == secret.env else f'="${secret.from_env}"'
 
 
 def _options(container: ContainerSpec) -> Iterator[str]:
@@ -93,12 +102,13 @@ def _mount(mount: Mount) -> str:
 
 
 def compose(spec: Spec) -> dict[str, Any]:
-    """A compose document of the deployment's containers, as plain values ready for a YAML writer."""
+    """A compose document of the deployment's containers, as plain values ready for a YAML writer.
+
+    A secret is a variable that must be set where ``docker compose`` runs: compose reads no file into the environment.
+    """
     volumes = sorted({mount.source for item in spec.containers for mount in item.mounts if mount.kind == "volume"})
-    document: dict[str, Any] = {
-        "name": f"launchpad-{spec.name}",
-        "services": {item.role: dict(_service(item)) for item in spec.containers},
-    }
+    # No top-level name: docker-compose 1.29, the one Debian 12 has, refuses the whole file for it (seen 2026-11-23).
+    document: dict[str, Any] = {"services": {item.role: dict(_service(item)) for item in spec.containers}}
     if volumes:
         document["volumes"] = {volume: {"name": volume} for volume in volumes}
     return document
@@ -111,8 +121,8 @@ def _service(container: ContainerSpec) -> Iterator[tuple[str, Any]]:
         yield "entrypoint", [_dollars(word) for word in container.entrypoint]
     yield "command", [_dollars(word) for word in container.command]
     environment = {name: _dollars(value) for name, value in container.env}
-    environment.update({secret.env: f"${{{secret.env}:?}}" for secret in container.secrets if secret.required})
-    environment.update({secret.env: f"${{{secret.env}:-}}" for secret in container.secrets if not secret.required})
+    for secret in container.secrets:
+        environment[secret.env] = f"${{{secret.from_env or secret.env}:{'?' if secret.required else '-'}}}"
     if environment:
         yield "environment", environment
     yield "init", container.init

@@ -60,10 +60,10 @@ def make_plan(
     steps = [*([] if fetched else _image_steps(spec, found)), *_volume_steps(spec, found, warm=warm)]
     drifted = [item for item in found.containers if item.labels.get(LABEL_SPEC_HASH) != spec.hash]
     running = [item for item in found.containers if item.running]
-    if running and not drifted and not steps:
+    if running and not drifted and all(step.action == "pull" for step in steps):
         state = phase.lower() if phase else "running"
-        cause = f"already {state}, spec unchanged"
-        return Plan(tuple(PlanStep("keep", f"container {item.name}", cause) for item in running))
+        cause = f"already {state}, spec unchanged" + (", unless the pull brings another image" if steps else "")
+        return Plan((*steps, *(PlanStep("keep", f"container {item.name}", cause) for item in running)))
     changes = changed(before, spec) if before is not None and drifted else ()
     cause = _cause(found, changes, drifted=bool(drifted), steps=steps)
     for item in found.containers:

@@ -1,0 +1,83 @@
+"""Who holds what: deployments share a rig as long as they share no GPU and no port."""
+
+from __future__ import annotations
+
+import pytest
+
+from launchpad.deploy.claims import Claims, claims_of
+from launchpad.errors import LaunchpadError
+from tests.deploy.specs import container, profile, spec
+
+ONE = spec(name="one")
+TWO = spec(profile(publish={"port": 8001}), name="two", taken={"GPU-0": "one", "GPU-1": "one"})
+
+
+def test_a_wanted_deployment_holds_its_gpus_and_its_port_though_nothing_runs() -> None:
+    assert claims_of("other", [ONE], []) == Claims({"GPU-0": "one", "GPU-1": "one"}, {("127.0.0.1", 8000): "one"})
+
+
+def test_a_running_container_holds_its_gpus_though_nobody_wants_it() -> None:
+    assert claims_of("other", [], [container(ONE)]).gpus == {"GPU-0": "one", "GPU-1": "one"}
+
+
+def test_a_running_container_of_another_launchpad_holds_its_gpus_too() -> None:
+    assert set(claims_of("other", [], [container(ONE, owner="/elsewhere")]).gpus) == {"GPU-0", "GPU-1"}
+
+
+def test_a_container_that_ended_holds_nothing() -> None:
+    assert claims_of("other", [], [container(ONE, "exited")]).gpus == {}
+
+
+def test_nobody_is_held_up_by_himself() -> None:
+    assert claims_of("one", [ONE], [container(ONE)]) == Claims({}, {})
+
+
+def test_a_container_without_gpus_holds_none() -> None:
+    assert claims_of("other", [], [container(spec(profile(gpus=None, parallel=None), name="cpu"))]).gpus == {}
+
+
+def test_a_container_that_names_no_deployment_is_no_holder() -> None:
+    assert claims_of("other", [], [container(ONE, labels={"io.launchpad.gpus": "GPU-0"})]).gpus == {}
+
+
+def test_two_deployments_stand_side_by_side_on_disjoint_gpus() -> None:
+    taken = claims_of("two", [ONE], [container(ONE)]).gpus
+
+    assert [seat.index for seat in spec(name="two", taken=taken).gpus] == [2, 3]
+
+
+def test_a_third_is_refused_by_the_names_of_those_that_stand() -> None:
+    taken = claims_of("three", [ONE, TWO], []).gpus
+
+    with pytest.raises(LaunchpadError, match=r"held: 0 \(one\), 1 \(one\), 2 \(two\), 3 \(two\)") as caught:
+        spec(name="three", taken=taken)
+    assert caught.value.hint == "launchpad down one and launchpad down two"
+
+
+def test_an_overlap_by_index_is_refused_by_name() -> None:
+    taken = claims_of("pinned", [ONE], []).gpus
+
+    with pytest.raises(LaunchpadError, match="cannot place pinned on GPU 1: deployment one holds it"):
+        spec(profile(gpus={"count": None, "indices": [1, 2]}), name="pinned", taken=taken)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "holder"),
+    [
+        ("127.0.0.1", "127.0.0.1", "one"),
+        ("127.0.0.1", "0.0.0.0", "one"),
+        ("127.0.0.1", "::", "one"),
+        ("0.0.0.0", "127.0.0.1", "one"),
+        ("0.0.0.0", "10.1.2.3", "one"),
+        ("::", "::1", "one"),
+        ("::", "127.0.0.1", "one"),
+        ("127.0.0.1", "10.1.2.3", None),
+        ("127.0.0.1", "::1", None),
+    ],
+)
+def test_an_address_is_taken_where_both_would_listen(held: str, asked: str, holder: str | None) -> None:
+    assert Claims({}, {(held, 8000): "one"}).port_holder(asked, 8000) == holder
+
+
+def test_another_port_is_free() -> None:
+    assert Claims({}, {("0.0.0.0", 8000): "one"}).port_holder("0.0.0.0", 8001) is None

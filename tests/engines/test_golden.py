@@ -1,0 +1,45 @@
+"""What is run, word for word: the ``docker run`` line of every shipped profile, as a text file.
+
+After a change that is meant, look at the difference a failing test prints, and put the new line into ``golden/NAME.txt``:
+``launchpad render NAME --rig 4x-rtx-pro-6000 > tests/engines/golden/NAME.txt`` with no image pulled.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from launchpad.deploy.export import docker_line, docker_run
+from tests.deploy.shells import words_of
+from tests.deploy.specs import SHIPPED, shipped
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_a_shipped_profile_runs_exactly_the_recorded_line(name: str) -> None:
+    made = docker_line(shipped(name).containers[0]) + "\n"
+    recorded = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+    difference = difflib.unified_diff(
+        recorded.splitlines(), made.splitlines(), f"golden/{name}.txt", "now", lineterm=""
+    )
+    assert made == recorded, "\n".join(difference)
+
+
+def test_every_shipped_profile_has_its_recorded_line_and_every_line_its_profile() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(SHIPPED.names())
+
+
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_a_shell_reads_the_line_as_the_words_it_stands_for(name: str) -> None:
+    container = shipped(name).containers[0]
+
+    assert words_of(docker_line(container)) == docker_run(container)
+
+
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_every_shipped_profile_is_one_container(name: str) -> None:
+    assert len(shipped(name).containers) == 1
