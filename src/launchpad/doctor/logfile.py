@@ -1,0 +1,81 @@
+"""An engine's log, explained: which known signatures stand in it.
+
+The file may be anything: five gigabytes, one endless line, binary. At most its first and last 64 MiB are read, in lines of at most
+64 KiB, and whoever asked is told how much was left out. The signatures are those of the crash classifier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from launchpad.doctor.finding import Finding
+from launchpad.doctor.hazards import SIGNATURES, Signature
+from launchpad.errors import LaunchpadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WINDOW: Final = 64 * 2**20
+_LINE: Final = 64 * 2**10
+_EVIDENCE: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The findings of a log, and how many of its bytes were not read."""
+
+    findings: tuple[Finding, ...]
+    unread_bytes: int
+
+
+def explain_log(path: Path) -> Explained:
+    """Every signature that ``path`` holds, each once with the first line that shows it; raises LaunchpadError."""
+    try:
+        if not path.is_file():
+            raise LaunchpadError(
+                f"cannot read log {path}: it is no regular file", hint="name a file, or pipe into one first"
+            )
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            seen: dict[str, Finding] = {}
+            for line in _lines(file, size):
+                for row in SIGNATURES:
+                    if row.id not in seen and row.pattern.search(line):
+                        seen[row.id] = _finding(row, line)
+                        break
+    except OSError as error:
+        raise LaunchpadError(f"cannot read log {path}: {error.strerror or error}") from error
+    return Explained(tuple(seen.values()), max(0, size - 2 * _WINDOW))
+
+
+def _lines(file: BinaryIO, size: int) -> Iterator[str]:
+    """Lines of the first window, then of the last; tqdm's carriage returns end a line too."""
+    yield from _window(file, min(size, _WINDOW))
+    if size > _WINDOW:
+        file.seek(max(_WINDOW, size - _WINDOW))
+        yield from _window(file, _WINDOW)
+
+
+def _window(file: BinaryIO, budget: int) -> Iterator[str]:
+    while budget > 0:
+        line = file.readline(min(_LINE, budget))
+        if not line:
+            return
+        budget -= len(line)
+        yield from line.decode("utf-8", "replace").splitlines()
+
+
+def _finding(row: Signature, line: str) -> Finding:
+    evidence = "".join(char if char.isprintable() else " " for char in line.strip())[:_EVIDENCE]
+    return Finding(
+        id=row.id,
+        severity="blocks" if row.verdict == "fatal" else "warns",
+        message=row.message,
+        hint=row.hint,
+        source=row.source,
+        as_of=row.as_of,
+        evidence=evidence,
+        hazard=True,
+    )
