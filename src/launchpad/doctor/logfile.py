@@ -1,7 +1,8 @@
 """An engine's log, explained: which known signatures stand in it.
 
-The file may be anything: five gigabytes, one endless line, binary. At most its first and last 64 MiB are read, in lines of at most
-64 KiB, and whoever asked is told how much was left out. The signatures are those of the crash classifier.
+The file may be anything: five gigabytes, one endless line, binary. At most its first 2 and its last 16 MiB are read
+(some five seconds of work), in lines of at most 64 KiB, and whoever asked is told how much was left out. The signatures are those of
+the crash classifier.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_WINDOW: Final = 64 * 2**20
+#: Flags and versions stand at the head, the cause of a death at the tail.
+_HEAD: Final = 2 * 2**20
+_TAIL: Final = 16 * 2**20
 _LINE: Final = 64 * 2**10
 _EVIDENCE: Final = 300
 #: One pass over a line that says nothing, which is nearly every line; the rows are asked only about the others.
@@ -49,15 +52,17 @@ def explain_log(path: Path) -> Explained:
                     seen.setdefault(row.id, _finding(row, line))
     except OSError as error:
         raise LaunchpadError(f"cannot read log {path}: {error.strerror or error}") from error
-    return Explained(tuple(seen.values()), max(0, size - 2 * _WINDOW))
+    return Explained(tuple(seen.values()), max(0, size - _HEAD - _TAIL))
 
 
 def _lines(file: BinaryIO, size: int) -> Iterator[str]:
-    """Lines of the first window, then of the last; tqdm's carriage returns end a line too."""
-    yield from _window(file, min(size, _WINDOW))
-    if size > _WINDOW:
-        file.seek(max(_WINDOW, size - _WINDOW))
-        yield from _window(file, _WINDOW)
+    """Lines of the head, then of the tail; tqdm's carriage returns end a line too."""
+    if size <= _HEAD + _TAIL:
+        yield from _window(file, size)
+        return
+    yield from _window(file, _HEAD)
+    file.seek(size - _TAIL)
+    yield from _window(file, _TAIL)
 
 
 def _window(file: BinaryIO, budget: int) -> Iterator[str]:
