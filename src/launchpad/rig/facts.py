@@ -1,13 +1,34 @@
 """What is true of a rig.
 
-*Facts* hold until reboot (:class:`RigFacts`, :class:`Gpu`); a *sample* is what NVML says now (:class:`GpuSample`). ``None``
-means unknown and is said aloud; no value is ever made up. These are values: nothing here asks a driver anything.
+*Facts* hold until reboot (:class:`RigFacts`, :class:`Gpu`), but for what a survey counts as it passes by (processes, free
+space, error counters, the link as it is now); a *sample* is what NVML says now (:class:`GpuSample`). ``None`` means unknown
+and is said aloud; no value is ever made up. These are values: nothing here asks a driver anything. No serial number is here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+ComputeMode: TypeAlias = Literal["default", "exclusive_process", "prohibited"]
+#: How the path between two GPUs runs, nearest first; "nvlink" where an NVLink joins them, whatever the PCIe path.
+#: NVML's words: internal (one board), single and multiple (PCIe switches), hostbridge, node (NUMA), system.
+Topology: TypeAlias = Literal["nvlink", "internal", "single", "multiple", "hostbridge", "node", "system"]
+Iommu: TypeAlias = Literal["off", "passthrough", "translated"]
+DiskUse: TypeAlias = Literal["state", "docker", "model"]
+
+#: A locked-memory limit that is none.
+UNLIMITED: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProcess:
+    """A process on a GPU, by the host's process id. ``command`` is its short name, never its arguments (secrets live there)."""
+
+    pid: int
+    command: str | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +36,10 @@ class Gpu:
     """One GPU's facts. ``index`` is NVML's order (PCI bus order); ``memory_bytes`` is NVML's total, power in watts.
 
     ``compute_capability`` decides what a kernel needs: SM120 is (12, 0). Never use the architecture's name for that:
-    NVML's "Blackwell" covers both SM100 and SM120.
+    NVML's "Blackwell" covers both SM100 and SM120. ``pcie_gen_max`` is what card and slot can do together,
+    ``pcie_gpu_gen_max`` the card alone, ``pcie_gen_now`` the link at the survey (an idle card lowers it). ``remapped_pending``:
+    rows wait for a reset to be remapped; ``remapped_failure``: one could not be. ``ecc_uncorrected`` counts errors since the
+    driver was loaded. ``foreign`` is everything that computes on the card; the caller takes its own containers' out.
     """
 
     index: int
@@ -29,6 +53,28 @@ class Gpu:
     power_max_w: float | None = None
     pcie_gen_max: int | None = None
     pcie_width_max: int | None = None
+    pci_bus_id: str | None = None
+    ecc_current: bool | None = None
+    ecc_pending: bool | None = None
+    mig_enabled: bool | None = None
+    compute_mode: ComputeMode | None = None
+    persistence: bool | None = None
+    bar1_bytes: int | None = None
+    pcie_gen_now: int | None = None
+    pcie_width_now: int | None = None
+    pcie_gpu_gen_max: int | None = None
+    pcie_replays: int | None = None
+    display_active: bool | None = None
+    remapped_pending: bool | None = None
+    remapped_failure: bool | None = None
+    ecc_uncorrected: int | None = None
+    numa_node: int | None = None
+    foreign: tuple[ForeignProcess, ...] | None = None
+
+    @property
+    def edition(self) -> str | None:
+        """What tells a Workstation card from a Max-Q one of the same name: ``600 W``, by its default power limit."""
+        return None if self.power_default_w is None else f"{self.power_default_w:.0f} W"
 
     @property
     def sm(self) -> str | None:
@@ -37,11 +83,51 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuLink:
+    """How GPU ``a`` reaches GPU ``b`` (indices, ``a`` < ``b``); ``p2p_read``: NVML says both may read the other's memory."""
+
+    a: int
+    b: int
+    topology: Topology
+    p2p_read: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """The file system something lies on, in bytes. ``path`` None in a recorded rig: a path may carry a person's name."""
+
+    what: DiskUse
+    path: str | None = None
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DockerFacts:
+    """The Docker Engine as GPU containers meet it.
+
+    ``cdi_devices`` are the qualified names of CDI specs (``nvidia.com/gpu=0``), empty where there is no spec;
+    ``cdi_spec_driver`` is the driver version that a spec was made for; ``toolkit_version`` the NVIDIA Container Toolkit's.
+    """
+
+    version: str | None = None
+    runtimes: tuple[str, ...] = ()
+    cdi_devices: tuple[str, ...] | None = None
+    cdi_spec_driver: str | None = None
+    toolkit_version: str | None = None
+    cgroup_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RigFacts:
     """A rig as surveyed, or as recorded in ``profiles/rigs/*.toml`` (then ``recorded`` names the file's stem).
 
     ``gpus`` None means that they could not be counted, and ``gpu_problem`` says why ("NVML library not found"); an empty
-    tuple means that there are none.
+    tuple means that there are none. ``driver_version`` is NVML's, the libraries' own; ``driver_loaded_version`` the kernel
+    module's, and ``driver_open`` whether that is the open one. ``acs_redirect`` names the PCI bridges that send peer traffic
+    up to the root. ``memlock_bytes`` is UNLIMITED where there is no limit; both ulimits are those of the surveying process.
+    ``kernel_flags`` are the words of the kernel's command line that matter here. ``circuit_w`` is what the wall circuit
+    carries, declared by a person in a recorded rig.
     """
 
     gpus: tuple[Gpu, ...] | None
@@ -56,6 +142,19 @@ class RigFacts:
     os_name: str | None = None
     source: str | None = None
     as_of: str | None = None
+    driver_open: bool | None = None
+    driver_loaded_version: str | None = None
+    links: tuple[GpuLink, ...] | None = None
+    iommu: Iommu | None = None
+    acs_redirect: tuple[str, ...] | None = None
+    shm_bytes: int | None = None
+    memlock_bytes: int | None = None
+    nofile: int | None = None
+    glibc: str | None = None
+    kernel_flags: tuple[str, ...] | None = None
+    disks: tuple[DiskFacts, ...] | None = None
+    docker: DockerFacts | None = None
+    circuit_w: int | None = None
 
     @property
     def title(self) -> str:
