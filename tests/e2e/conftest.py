@@ -1,0 +1,82 @@
+"""Every test here drives the ``launchpad`` command against a real Docker Engine; one that does not answer fails them all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker
+import docker.errors
+import pytest
+
+from launchpad.rehearse.image import ensure_image
+from launchpad.runtime.docker import connect
+from tests.e2e.harness import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, None]:
+    """A failure tells what launchpad and Docker saw."""
+    report = (yield).get_result()  # type: ignore[attr-defined] # pluggy's result object
+    if report.failed and call_is_over(report):
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Rig):
+                report.sections.append(("what launchpad and Docker saw", value.describe()))
+
+
+def call_is_over(report: pytest.TestReport) -> bool:
+    return report.when == "call"
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[docker.DockerClient]:
+    """The Docker Engine, asked directly."""
+    made = docker.from_env()
+    try:
+        made.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        where = os.environ.get("DOCKER_HOST", "the default socket")
+        pytest.fail(f"no Docker Engine answers at {where}: {error}; run: make e2e")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def image(client: docker.DockerClient) -> str:
+    """The rehearsal's image, made once, by its tag."""
+    runtime = connect(os.environ)
+    try:
+        return ensure_image(runtime).tags[0]
+    finally:
+        runtime.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, client: docker.DockerClient, image: str) -> Iterator[Rig]:
+    """A launchpad of the test's own; nothing of it is left afterwards, or the test fails."""
+    yield from _rig(tmp_path / "rig", client)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, client: docker.DockerClient, image: str) -> Iterator[Rig]:
+    """A launchpad for tests of one module that only look."""
+    yield from _rig(tmp_path_factory.mktemp("shared") / "rig", client)
+
+
+def _rig(root: Path, client: docker.DockerClient) -> Iterator[Rig]:
+    made = Rig(root, client)
+    yield made
+    left = made.close()
+    assert left == []

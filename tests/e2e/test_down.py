@@ -1,0 +1,88 @@
+"""``down`` and ``restart``: graceful, then firm, and proof that nothing is left."""
+
+from __future__ import annotations
+
+from tests.e2e.harness import Rig, eventually
+
+
+def test_down_leaves_no_container_and_no_process_and_twice_is_fine(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    rig.run("down", name).ends(0, f"{name} is down: no container and no supervisor is left")
+    assert rig.mine() == []
+    assert rig.processes() == {}
+    assert rig.status(name)["phase"] == "STOPPED"
+    rig.run("down", name).ends(0, "is down already")
+
+
+def test_down_lets_the_engine_drain(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    rig.run("down", name).ends(0)
+    assert "SIGTERM received" in rig.run("logs", name).ends(0).out
+    assert rig.crashes(name) == 0
+
+
+def test_down_during_the_load_stops_it(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name, load=30, words=["--detach"]).ends(0)
+    rig.await_event(name, "stage")
+    rig.run("down", name).ends(0)
+    assert rig.history(name) == ["STARTING", "STOPPING", "STOPPED"]
+    assert rig.mine() == []
+
+
+def test_down_during_a_backoff_stops_at_once(rig: Rig) -> None:
+    name = rig.profile(restart={"first_delay": "60s", "max_delay": "60s"})
+    rig.rehearse(name, "exit:1@weights", words=["--detach"]).ends(0)
+    rig.await_phase(name, "BACKOFF")
+    rig.run("down", name).ends(0)
+    assert rig.history(name) == ["STARTING", "BACKOFF", "STOPPED"]
+    assert rig.processes() == {}
+
+
+def test_a_server_that_ignores_sigterm_is_killed_after_the_grace_and_that_is_said(rig: Rig) -> None:
+    name = rig.profile(deadlines={"stop_grace": "1s"})
+    rig.rehearse(name, "ignore-sigterm").ends(0)
+    ran = rig.run("down", name).ends(0, "killed", "still there after 1.0s")
+    assert "is down" in ran.out
+    assert rig.count(name, "killed") == 1
+    assert rig.mine() == []
+
+
+def test_down_with_json_gives_objects_only(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    told = rig.run("down", name, "--json").ends(0).lines
+    assert [item["to"] for item in told if item["event"] == "phase"] == ["STOPPING", "STOPPED"]
+
+
+def test_down_works_where_no_supervisor_runs(rig: Rig) -> None:
+    import os
+    import signal
+
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    pid = rig.supervisor(name)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: rig.supervisor(name) is None)
+    rig.run("down", name).ends(0)
+    assert rig.mine() == []
+    assert rig.processes() == {}
+
+
+def test_restart_gives_a_new_container_of_the_same_spec(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    before, spec = rig.inspect(name)["Id"], rig.status(name)["spec_hash"]
+    rig.run("restart", name).ends(0, "is READY")
+    view = rig.status(name)
+    assert rig.inspect(name)["Id"] != before
+    assert (view["spec_hash"], view["restarts"], view["ready"]) == (spec, 0, True)
+
+
+def test_down_of_a_name_that_was_never_up_says_what_is(rig: Rig) -> None:
+    name = rig.profile()
+    rig.rehearse(name).ends(0)
+    rig.run("down", name[:-1]).ends(1, "was never brought up here", f"did you mean {name}")
