@@ -81,3 +81,9 @@ def test_an_address_is_taken_where_both_would_listen(held: str, asked: str, hold
 
 def test_another_port_is_free() -> None:
     assert Claims({}, {("0.0.0.0", 8000): "one"}).port_holder("0.0.0.0", 8001) is None
+
+
+def test_a_rehearsal_of_another_launchpad_holds_none_of_our_recorded_gpus() -> None:
+    labels = {**container(ONE).labels, "io.launchpad.rehearsal": "true"}
+
+    assert claims_of("other", [], [container(ONE, owner="/elsewhere", labels=labels)]).gpus == {}

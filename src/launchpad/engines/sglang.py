@@ -22,6 +22,7 @@ class SGLang:
     port = 30000
     stages: tuple[str, ...] = ("start", "distributed", "weights", "memory", "compile", "graphs", "warm-up", "serving")
     marks: tuple[base.StageMark, ...] = (
+        base.mark("start", r"server_args="),  # first: it spells every setting, and so the words of every other stage
         base.mark("serving", r"The server is fired up and ready to roll!"),
         base.mark("warm-up", r"Uvicorn running on |Application startup complete|Prefill batch"),
         base.mark("graphs", r"Capturing batches" + base.COUNTER),
@@ -31,7 +32,6 @@ class SGLang:
         base.mark("weights", r"(Loading safetensors checkpoint shards|Multi-thread loading shards)" + base.COUNTER),
         base.mark("weights", r"Load weight begin"),
         base.mark("distributed", r"Init (torch distributed|parallel) begin"),
-        base.mark("start", r"server_args="),
     )
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:

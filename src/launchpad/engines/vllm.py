@@ -22,11 +22,13 @@ class VLLM:
     port = 8000
     stages: tuple[str, ...] = ("start", "distributed", "weights", "compile", "memory", "graphs", "warm-up", "serving")
     marks: tuple[base.StageMark, ...] = (
+        # First: these lines spell every setting, and so the words of every other stage.
+        base.mark("start", r"non-default args:|Initializing a V1 LLM engine"),
         base.mark("serving", r"Application startup complete"),
         base.mark("warm-up", r"Starting vLLM server on |init engine \(profile, create kv cache"),
         base.mark("graphs", r"Capturing CUDA graphs?" + base.COUNTER),
         base.mark("graphs", r"Capturing CUDA graphs|Graph capturing finished"),
-        base.mark("memory", r"GPU KV cache size:|CPU KV cache size:|Available KV cache memory:|kv cache memory"),
+        base.mark("memory", r"GPU KV cache size:|CPU KV cache size:|Available KV cache memory:"),
         base.mark(
             "compile",
             r"DeepGEMM warmup|JIT kernel warmup starting|[Aa]utotun|TileLang begins to compile|torch\.compile takes",
@@ -34,7 +36,6 @@ class VLLM:
         base.mark("weights", r"Loading safetensors checkpoint shards" + base.COUNTER),
         base.mark("weights", r"Starting to load model|Loading model from scratch|Loading weights took"),
         base.mark("distributed", r"world_size=\d+ rank=\d+|vLLM is using nccl"),
-        base.mark("start", r"non-default args:|Initializing a V1 LLM engine"),
     )
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
