@@ -108,7 +108,7 @@ def test_vllm_is_told_when_nobody_wants_its_metrics() -> None:
 
 @pytest.mark.parametrize(("name", "port"), [("sglang", 30000), ("vllm", 8000), ("generic", 8000)])
 def test_the_port_inside_is_the_engines_own_unless_the_profile_says(name: str, port: int) -> None:
-    more = {"command": ["x"], "probes": {"readiness": {"path": "/"}}} if name == "generic" else {}
+    more: dict[str, Any] = {"command": ["x"], "probes": {"readiness": {"path": "/"}}} if name == "generic" else {}
     default = rendered(name, **more).ports[0].container_port
     said = rendered(name, **more, publish={"container_port": 7}).ports[0].container_port
 

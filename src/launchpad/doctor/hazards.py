@@ -86,8 +86,8 @@ SIGNATURES: Final = (
     ),
     _row(
         "engine.unknown-flag",
-        r"error: (unrecognized arguments|ambiguous option|argument .*: invalid choice)"
-        r"|error: the following arguments are required|invalid choice:",
+        r"error: (unrecognized arguments|ambiguous option|argument .*: (invalid|expected)|the following arguments are required)"
+        r"|invalid choice:",
         "fatal",
         "the engine does not know a flag or value of this profile",
         hint="compare engine_args with the image's version: launchpad render NAME, then the engine's --help",
@@ -131,15 +131,23 @@ SIGNATURES: Final = (
     ),
     _row(
         "gpu.lost",
-        r"GPU is lost|fell off the bus|CUDA error: (unspecified launch failure|device-side assert)|Xid.*: 79",
+        r"GPU is lost|(fell|fallen) off the bus|Xid.*: 79",
         "fatal",
         "a GPU stopped answering",
         hint="nvidia-smi -q and dmesg | grep -i xid; reset the GPU or reboot, then reseat the card if it returns",
         source="https://docs.nvidia.com/deploy/xid-errors/",
     ),
     _row(
+        "gpu.kernel-failed",
+        r"CUDA error: (an illegal memory access was encountered|unspecified launch failure|device-side assert triggered)",
+        "recoverable",
+        "a CUDA kernel failed, which ends the process and not the GPU",
+        hint="if it comes back, turn speculative decoding off, or take another image version; dmesg | grep -i xid tells more",
+        source="https://docs.nvidia.com/cuda/cuda-runtime-api/ (cudaError: the process must be terminated and relaunched)",
+    ),
+    _row(
         "driver.mismatch",
-        r"Driver/library version mismatch|CUDA driver version is insufficient|unsatisfied condition: cuda",
+        r"[Dd]river/library version mismatch|CUDA driver version is insufficient|unsatisfied condition: cuda",
         "fatal",
         "the driver does not fit the CUDA of this image",
         hint="CUDA 13 images need driver >= 580; update the driver and reboot, or take a cu129 image",
@@ -174,7 +182,7 @@ SIGNATURES: Final = (
     ),
     _row(
         "host.shared-memory",
-        r"Bus error|Error while creating shared memory segment|No space left on device.*/dev/shm",
+        r"Bus error|Error while creating shared memory segment|[Nn]o space left on device.*/dev/shm",
         "fatal",
         "the container's shared memory is too small",
         hint='set container.shm_size = "32GiB", or container.ipc = "host"',
@@ -182,7 +190,7 @@ SIGNATURES: Final = (
     ),
     _row(
         "host.disk-full",
-        r"No space left on device",
+        r"[Nn]o space left on device",
         "fatal",
         "a disk is full",
         hint="df -h; docker system df; launchpad keeps caches in volumes named launchpad-cache-*",
