@@ -22,6 +22,8 @@ It refuses to act: effects are values, and ``loop.py`` obeys them.
     FAILED    --a person asks again------------------------------> STARTING   (start)
     any       --not wanted and running---------------------------> STOPPING   (stop)
     any       --spec changed and running-------------------------> STOPPING   (stop), then STARTING
+    any       --not wanted, nothing running----------------------> STOPPED    (clear)
+    any       --spec changed, nothing running--------------------> STARTING   (start)
 
     crashed:  failures += 1; a fatal verdict, or more failures than the budget: FAILED; else BACKOFF
 """
