@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,15 @@ class NVMLError(Exception):
         self.value = value
 
 
+class NVMLLibraryMismatchError(Exception):
+    """As pynvml's: the driver is older than the function."""
+
+
 class StandInNvml:
-    """``answers`` maps (function, GPU index or None) to a value, or to an NVMLError that is raised instead."""
+    """``answers`` maps (function, GPU index or None) to a value, or to an error that is raised instead."""
 
     NVMLError = NVMLError
+    NVMLLibraryMismatchError = NVMLLibraryMismatchError
 
     def __init__(self, count: int = 1, answers: dict[tuple[str, int | None], Any] | None = None) -> None:
         self.opened = 0
@@ -28,7 +34,7 @@ class StandInNvml:
 
     def _say(self, function: str, gpu: int | None, usual: Any) -> Any:
         answer = self._answers.get((function, gpu), usual)
-        if isinstance(answer, NVMLError):
+        if isinstance(answer, (NVMLError, NVMLLibraryMismatchError)):
             raise answer
         return answer
 
@@ -45,6 +51,14 @@ class StandInNvml:
     def nvmlDeviceGetMemoryInfo(self, gpu: int, version: int | None = None) -> Any:  # noqa: N802
         usual = SimpleNamespace(total=102_641_958_912, used=1_000 if version else 600_001_000)
         return self._say("nvmlDeviceGetMemoryInfo", gpu, usual)
+
+    def nvmlDeviceGetTopologyCommonAncestor(self, one: int, other: int) -> Any:  # noqa: N802
+        return self._say("nvmlDeviceGetTopologyCommonAncestor", one, 30)
+
+    def nvmlDeviceGetP2PStatus(self, one: int, other: int, ability: int) -> Any:  # noqa: N802
+        """The real one hands ``ability`` to ctypes, which takes nothing but a number."""
+        ctypes.c_uint(ability)
+        return self._say(f"nvmlDeviceGetP2PStatus {ability}", one, 5 if ability == 2 else 0)
 
     def __getattr__(self, function: str) -> Any:
         def call(gpu: int | None = None, *_: Any) -> Any:
@@ -64,6 +78,20 @@ class StandInNvml:
                 "nvmlDeviceGetPowerUsage": 83_250,
                 "nvmlDeviceGetTemperature": 41,
                 "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=7, memory=3),
+                "nvmlDeviceGetPciInfo": SimpleNamespace(busId=f"00000000:{0x41 + (gpu or 0):02X}:00.0"),
+                "nvmlDeviceGetEccMode": [1, 0],
+                "nvmlDeviceGetMigMode": NVMLError(3),
+                "nvmlDeviceGetComputeMode": 0,
+                "nvmlDeviceGetPersistenceMode": 1,
+                "nvmlDeviceGetBAR1MemoryInfo": SimpleNamespace(bar1Total=128 << 30, bar1Used=1, bar1Free=2),
+                "nvmlDeviceGetCurrPcieLinkGeneration": 1,
+                "nvmlDeviceGetCurrPcieLinkWidth": 8,
+                "nvmlDeviceGetGpuMaxPcieLinkGeneration": 5,
+                "nvmlDeviceGetPcieReplayCounter": 3,
+                "nvmlDeviceGetDisplayActive": 0,
+                "nvmlDeviceGetRemappedRows": (0, 1, 1, 0),
+                "nvmlDeviceGetTotalEccErrors": 2,
+                "nvmlDeviceGetGraphicsRunningProcesses": [SimpleNamespace(pid=7, usedGpuMemory=500)],
                 "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=42, usedGpuMemory=1_000)],
             }
             return self._say(function, gpu, usual[function])

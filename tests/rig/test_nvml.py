@@ -12,9 +12,9 @@ import pynvml
 import pytest
 
 from launchpad.rig import nvml as door
-from launchpad.rig.facts import Gpu, GpuSample
+from launchpad.rig.facts import ForeignProcess, Gpu, GpuLink, GpuSample
 from launchpad.rig.nvml import Nvml, NvmlProblem
-from tests.rig.standin_nvml import NVMLError, StandInNvml
+from tests.rig.standin_nvml import NVMLError, NVMLLibraryMismatchError, StandInNvml
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 READABLE = ("not supported", 3), ("no permission", 4), ("function not found", 13), ("unknown", 999)
@@ -43,6 +43,22 @@ def test_a_gpus_facts_are_in_bytes_and_watts() -> None:
         power_max_w=600.0,
         pcie_gen_max=5,
         pcie_width_max=16,
+        pci_bus_id="0000:41:00.0",
+        ecc_current=True,
+        ecc_pending=False,
+        mig_enabled=None,
+        compute_mode="default",
+        persistence=True,
+        bar1_bytes=128 << 30,
+        pcie_gen_now=1,
+        pcie_width_now=8,
+        pcie_gpu_gen_max=5,
+        pcie_replays=3,
+        display_active=False,
+        remapped_pending=True,
+        remapped_failure=False,
+        ecc_uncorrected=2,
+        foreign=(ForeignProcess(7, memory_bytes=500), ForeignProcess(42, memory_bytes=1_000)),
     )
 
 
@@ -61,6 +77,22 @@ def test_a_sample_leaves_the_drivers_own_reserve_out_of_memory_used() -> None:
         ("nvmlDeviceGetPowerManagementLimitConstraints", "power_max_w"),
         ("nvmlDeviceGetMaxPcieLinkGeneration", "pcie_gen_max"),
         ("nvmlDeviceGetMaxPcieLinkWidth", "pcie_width_max"),
+        ("nvmlDeviceGetPciInfo", "pci_bus_id"),
+        ("nvmlDeviceGetEccMode", "ecc_current"),
+        ("nvmlDeviceGetEccMode", "ecc_pending"),
+        ("nvmlDeviceGetMigMode", "mig_enabled"),
+        ("nvmlDeviceGetComputeMode", "compute_mode"),
+        ("nvmlDeviceGetPersistenceMode", "persistence"),
+        ("nvmlDeviceGetBAR1MemoryInfo", "bar1_bytes"),
+        ("nvmlDeviceGetCurrPcieLinkGeneration", "pcie_gen_now"),
+        ("nvmlDeviceGetCurrPcieLinkWidth", "pcie_width_now"),
+        ("nvmlDeviceGetGpuMaxPcieLinkGeneration", "pcie_gpu_gen_max"),
+        ("nvmlDeviceGetPcieReplayCounter", "pcie_replays"),
+        ("nvmlDeviceGetDisplayActive", "display_active"),
+        ("nvmlDeviceGetRemappedRows", "remapped_pending"),
+        ("nvmlDeviceGetRemappedRows", "remapped_failure"),
+        ("nvmlDeviceGetTotalEccErrors", "ecc_uncorrected"),
+        ("nvmlDeviceGetComputeRunningProcesses", "foreign"),
     ],
 )
 def test_a_fact_that_nvml_will_not_say_is_none(function: str, field: str, code: int) -> None:
@@ -154,9 +186,81 @@ def test_the_process_map_is_by_uuid_and_pid() -> None:
     ],
 )
 def test_nvlink_is_true_false_or_unknown(answers: list[Any], nvlink: bool | None) -> None:
-    told: dict[tuple[str, int | None], Any] = {("nvmlDeviceGetNvLinkState", gpu): answer for gpu, answer in enumerate(answers)}
+    told: dict[tuple[str, int | None], Any] = {
+        ("nvmlDeviceGetNvLinkState", gpu): answer for gpu, answer in enumerate(answers)
+    }
     with Nvml(StandInNvml(len(answers), told)) as nvml:
         assert nvml.read_nvlink() is nvlink
+
+
+def links(count: int, answers: dict[tuple[str, int | None], Any]) -> tuple[GpuLink, ...] | None:
+    with Nvml(StandInNvml(count, answers)) as nvml:
+        return nvml.read_links()
+
+
+def test_every_pair_of_gpus_has_a_link() -> None:
+    assert links(3, {}) == tuple(GpuLink(a, b, "hostbridge", True) for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_nvlink_outranks_the_pcie_path() -> None:
+    either: dict[tuple[str, int | None], Any] = {("nvmlDeviceGetP2PStatus 2", gpu): 0 for gpu in (0, 1)}
+    assert links(2, either) == (GpuLink(0, 1, "nvlink", True),)
+
+
+@pytest.mark.parametrize(
+    ("one_way", "other_way", "read"),
+    [
+        pytest.param(0, 5, False, id="one way only"),
+        pytest.param(1, 1, False, id="chipset"),
+        pytest.param(0, 6, None, id="unknown status"),
+        pytest.param(0, NVMLError(3), None, id="no answer"),
+    ],
+)
+def test_peers_read_each_other_only_where_nvml_says_so_both_ways(
+    one_way: Any, other_way: Any, read: bool | None
+) -> None:
+    told: dict[tuple[str, int | None], Any] = {
+        ("nvmlDeviceGetP2PStatus 0", 0): one_way,
+        ("nvmlDeviceGetP2PStatus 0", 1): other_way,
+    }
+    assert links(2, told) == (GpuLink(0, 1, "hostbridge", read),)
+
+
+@pytest.mark.parametrize("answer", [NVMLError(3), 77])
+def test_a_path_that_nvml_will_not_say_leaves_the_links_unknown(answer: Any) -> None:
+    assert links(2, {("nvmlDeviceGetTopologyCommonAncestor", 0): answer}) is None
+
+
+def test_a_single_gpu_has_no_link() -> None:
+    assert links(1, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "bus_id"),
+    [
+        ("00000000:C1:00.0", "0000:c1:00.0"),
+        ("00010000:01:00.0", "10000:01:00.0"),
+        (b"0000:01:00.0", "0000:01:00.0"),
+        ("", None),
+        ("../../etc:01:00.0", None),
+    ],
+)
+def test_bus_ids_are_spelled_as_in_sys(said: Any, bus_id: str | None) -> None:
+    assert facts({("nvmlDeviceGetPciInfo", 0): SimpleNamespace(busId=said)}).pci_bus_id == bus_id
+
+
+@pytest.mark.parametrize(("mode", "name"), [(0, "default"), (1, None), (2, "prohibited"), (3, "exclusive_process")])
+def test_compute_modes_go_by_name(mode: int, name: str | None) -> None:
+    assert facts({("nvmlDeviceGetComputeMode", 0): mode}).compute_mode == name
+
+
+def test_a_driver_older_than_a_call_leaves_that_fact_unknown() -> None:
+    old: Any = NVMLLibraryMismatchError()
+    assert facts({("nvmlDeviceGetComputeRunningProcesses", 0): old}).foreign is None
+
+
+def test_no_serial_number_is_ever_asked_for() -> None:
+    assert "serial" not in Path(door.__file__).read_text("utf-8").lower().replace("a serial number", "")
 
 
 def test_leaving_the_context_shuts_nvml_down() -> None:
@@ -167,5 +271,9 @@ def test_leaving_the_context_shuts_nvml_down() -> None:
 
 
 def test_every_name_we_use_is_in_the_real_pynvml() -> None:
-    used = set(re.findall(r"\b(?:nvml[A-Z]\w+|NVML_\w+|NVMLError)\b", Path(door.__file__).read_text("utf-8")))
+    used = set(
+        re.findall(
+            r"\b(?:nvml[A-Z]\w+|NVML_\w+|NVMLError|NVMLLibraryMismatchError)\b", Path(door.__file__).read_text("utf-8")
+        )
+    )
     assert {name for name in used if not hasattr(pynvml, name)} == set()

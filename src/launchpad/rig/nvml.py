@@ -1,15 +1,18 @@
 """The NVML door: the only module that imports pynvml, and it does so when a library is first opened.
 
 Every call here can block for ever where the driver is wedged, so only the sampler's child process makes them. A value that
-NVML does not give is None; nothing is made up. This module refuses to change anything: no limits, no resets.
+NVML does not give is None; nothing is made up. This module refuses to change anything: no limits, no resets. It never reads
+a serial number.
 """
 
 from __future__ import annotations
 
+import re
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from launchpad.errors import LaunchpadError
-from launchpad.rig.facts import Gpu, GpuSample
+from launchpad.rig.facts import ComputeMode, ForeignProcess, Gpu, GpuLink, GpuSample, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,22 @@ _INVALID_ARGUMENT: Final = 2
 _NOT_SUPPORTED: Final = 3
 _GPU_IS_LOST: Final = 15
 _RESET_REQUIRED: Final = 16
+_UNCORRECTED: Final = 1
+_SINCE_DRIVER_LOAD: Final = 0
+_P2P_READ: Final = 0
+_P2P_NVLINK: Final = 2
+_P2P_OK: Final = 0
+_P2P_UNKNOWN: Final = 6
+_COMPUTE_MODES: Final[dict[int, ComputeMode]] = {0: "default", 2: "prohibited", 3: "exclusive_process"}
+_TOPOLOGIES: Final[dict[int, Topology]] = {
+    0: "internal",
+    10: "single",
+    20: "multiple",
+    30: "hostbridge",
+    40: "node",
+    50: "system",
+}
+_BUS_ID = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", re.ASCII)
 
 #: NVML's return codes (nvml.h) that a person can do something about: kind, what to say, hint.
 _PROBLEMS: Final[dict[int, tuple[ProblemKind, str, str]]] = {
@@ -114,6 +133,21 @@ class Nvml:
         """Every GPU's facts; raises NvmlProblem naming the card where one is lost or must be reset."""
         return tuple(self._fact(index) for index in range(self._gpu_count()))
 
+    def read_links(self) -> tuple[GpuLink, ...] | None:
+        """The path between every two GPUs; None where NVML will not say one of them. Empty: fewer than two GPUs."""
+        gpus = [self._open(index) for index in range(self._gpu_count())]
+        found: list[GpuLink] = []
+        for (a, (one, name)), (b, (other, _)) in combinations(enumerate(gpus), 2):
+            topology = _TOPOLOGIES.get(
+                self._maybe(self._library.nvmlDeviceGetTopologyCommonAncestor, one, other, gpu=name)
+            )
+            if self._peer(one, other, name, _P2P_NVLINK):
+                topology = "nvlink"
+            if topology is None:
+                return None
+            found.append(GpuLink(a, b, topology, self._peer(one, other, name, _P2P_READ)))
+        return tuple(found)
+
     def read_samples(self, at: datetime) -> tuple[tuple[GpuSample, ...], NvmlProblem | None]:
         """What the readable GPUs say now, and the first problem met: one lost card does not hide the others."""
         samples: list[GpuSample] = []
@@ -175,6 +209,8 @@ class Nvml:
 
         capability = read(nvml.nvmlDeviceGetCudaComputeCapability)
         limits = read(nvml.nvmlDeviceGetPowerManagementLimitConstraints)
+        ecc = read(nvml.nvmlDeviceGetEccMode) or (None, None)
+        rows = read(nvml.nvmlDeviceGetRemappedRows) or (None, None, None, None)
         return Gpu(
             index=index,
             uuid=self._uuid(handle, name),
@@ -187,6 +223,24 @@ class Nvml:
             power_max_w=None if limits is None else _watts(limits[1]),
             pcie_gen_max=_count(read(nvml.nvmlDeviceGetMaxPcieLinkGeneration)),
             pcie_width_max=_count(read(nvml.nvmlDeviceGetMaxPcieLinkWidth)),
+            pci_bus_id=_bus_id(getattr(read(nvml.nvmlDeviceGetPciInfo), "busId", None)),
+            ecc_current=_switch(ecc[0]),
+            ecc_pending=_switch(ecc[1]),
+            mig_enabled=_switch((read(nvml.nvmlDeviceGetMigMode) or (None,))[0]),
+            compute_mode=_COMPUTE_MODES.get(read(nvml.nvmlDeviceGetComputeMode)),
+            persistence=_switch(read(nvml.nvmlDeviceGetPersistenceMode)),
+            bar1_bytes=_count(getattr(read(nvml.nvmlDeviceGetBAR1MemoryInfo), "bar1Total", None)),
+            pcie_gen_now=_count(read(nvml.nvmlDeviceGetCurrPcieLinkGeneration)),
+            pcie_width_now=_count(read(nvml.nvmlDeviceGetCurrPcieLinkWidth)),
+            pcie_gpu_gen_max=_count(read(nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration)),
+            pcie_replays=_count(read(nvml.nvmlDeviceGetPcieReplayCounter)),
+            display_active=_switch(read(nvml.nvmlDeviceGetDisplayActive)),
+            remapped_pending=_switch(rows[2]),
+            remapped_failure=_switch(rows[3]),
+            ecc_uncorrected=_count(
+                self._maybe(nvml.nvmlDeviceGetTotalEccErrors, handle, _UNCORRECTED, _SINCE_DRIVER_LOAD, gpu=name)
+            ),
+            foreign=self._everybody(handle, name),
         )
 
     def _sample(self, index: int, at: datetime) -> GpuSample:
@@ -215,6 +269,24 @@ class Nvml:
             return None
         return tuple(sorted((int(process.pid), _count(process.usedGpuMemory)) for process in found))
 
+    def _everybody(self, handle: Any, name: str) -> tuple[ForeignProcess, ...] | None:
+        """Who computes or draws on a GPU, by process id; None where NVML does not say who computes."""
+        computing = self._processes(handle, name)
+        if computing is None:
+            return None
+        drawing = self._maybe(self._library.nvmlDeviceGetGraphicsRunningProcesses, handle, gpu=name) or ()
+        found = {int(process.pid): _count(process.usedGpuMemory) for process in drawing} | dict(computing)
+        return tuple(ForeignProcess(pid, memory_bytes=used) for pid, used in sorted(found.items()))
+
+    def _peer(self, one: Any, other: Any, name: str, ability: int) -> bool | None:
+        """Whether NVML says that both GPUs can do that to each other. "OK" is the driver's word, and no proof."""
+        # pynvml 13 makes NVML_P2P_CAPS_INDEX_READ a tuple by a stray comma, which ctypes refuses: hence our own numbers.
+        status = [
+            self._maybe(self._library.nvmlDeviceGetP2PStatus, *pair, ability, gpu=name)
+            for pair in ((one, other), (other, one))
+        ]
+        return None if None in status or _P2P_UNKNOWN in status else status == [_P2P_OK, _P2P_OK]
+
     def _has_nvlink(self, handle: Any, name: str) -> bool | None:
         for link in range(self._library.NVML_NVLINK_MAX_LINKS):
             try:
@@ -234,6 +306,8 @@ class Nvml:
             if error.value in {_GPU_IS_LOST, _RESET_REQUIRED}:
                 raise _problem(error, gpu) from error
             return None
+        except self._library.NVMLLibraryMismatchError:  # pynvml's word for a driver older than the call
+            return None
 
 
 def _problem(error: Any, gpu: str) -> NvmlProblem:
@@ -251,6 +325,17 @@ def _text(value: Any) -> str | None:
 
 def _count(value: Any) -> int | None:
     return None if value is None or value in _NO_VALUE else int(value)
+
+
+def _switch(value: Any) -> bool | None:
+    """NVML's enable states, and its counts that are a yes or a no."""
+    return {0: False, 1: True}.get(value)
+
+
+def _bus_id(value: Any) -> str | None:
+    """A bus id as /sys spells it: ``0000:41:00.0`` for NVML's ``00000000:41:00.0``."""
+    found = _BUS_ID.fullmatch((_text(value) or "").lower())
+    return f"{int(found[1], 16):04x}:{found[2]}" if found else None
 
 
 def _watts(milliwatts: Any) -> float | None:

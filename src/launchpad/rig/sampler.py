@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from launchpad.clock import SystemClock, moment, stamp
-from launchpad.rig.facts import Gpu, GpuSample
+from launchpad.rig.facts import ComputeMode, ForeignProcess, Gpu, GpuLink, GpuSample, Topology
 from launchpad.rig.nvml import Nvml, NvmlProblem, ProblemKind, no_answer
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class RigReading:
     driver_version: str | None
     cuda_version: str | None
     nvlink: bool | None
+    links: tuple[GpuLink, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,11 @@ def _facts_line(library: Any) -> dict[str, Any]:
     try:
         with Nvml(library) as nvml:
             reading = RigReading(
-                nvml.read_gpus(), nvml.read_driver_version(), nvml.read_cuda_version(), nvml.read_nvlink()
+                nvml.read_gpus(),
+                nvml.read_driver_version(),
+                nvml.read_cuda_version(),
+                nvml.read_nvlink(),
+                nvml.read_links(),
             )
     except NvmlProblem as problem:
         return {"problem": _problem_fields(problem)}
@@ -358,6 +363,16 @@ def _reading(said: dict[str, Any]) -> RigReading:
         driver_version=_maybe(str, said["driver_version"]),
         cuda_version=_maybe(str, said["cuda_version"]),
         nvlink=_maybe(bool, said["nvlink"]),
+        links=None if said["links"] is None else tuple(_link(link) for link in said["links"]),
+    )
+
+
+def _link(said: dict[str, Any]) -> GpuLink:
+    return GpuLink(
+        a=_is(int, said["a"]),
+        b=_is(int, said["b"]),
+        topology=_one_of(Topology, said["topology"]),
+        p2p_read=_maybe(bool, said["p2p_read"]),
     )
 
 
@@ -378,7 +393,33 @@ def _gpu(said: dict[str, Any]) -> Gpu:
         power_max_w=_maybe(float, said["power_max_w"]),
         pcie_gen_max=_maybe(int, said["pcie_gen_max"]),
         pcie_width_max=_maybe(int, said["pcie_width_max"]),
+        pci_bus_id=_maybe(str, said["pci_bus_id"]),
+        ecc_current=_maybe(bool, said["ecc_current"]),
+        ecc_pending=_maybe(bool, said["ecc_pending"]),
+        mig_enabled=_maybe(bool, said["mig_enabled"]),
+        compute_mode=None if said["compute_mode"] is None else _one_of(ComputeMode, said["compute_mode"]),
+        persistence=_maybe(bool, said["persistence"]),
+        bar1_bytes=_maybe(int, said["bar1_bytes"]),
+        pcie_gen_now=_maybe(int, said["pcie_gen_now"]),
+        pcie_width_now=_maybe(int, said["pcie_width_now"]),
+        pcie_gpu_gen_max=_maybe(int, said["pcie_gpu_gen_max"]),
+        pcie_replays=_maybe(int, said["pcie_replays"]),
+        display_active=_maybe(bool, said["display_active"]),
+        remapped_pending=_maybe(bool, said["remapped_pending"]),
+        remapped_failure=_maybe(bool, said["remapped_failure"]),
+        ecc_uncorrected=_maybe(int, said["ecc_uncorrected"]),
+        foreign=None if said["foreign"] is None else tuple(_process(process) for process in said["foreign"]),
     )
+
+
+def _process(said: dict[str, Any]) -> ForeignProcess:
+    return ForeignProcess(_is(int, said["pid"]), memory_bytes=_maybe(int, said["memory_bytes"]))
+
+
+def _one_of(kind: Any, value: Any) -> Any:
+    if value not in get_args(kind):
+        raise ValueError(value)
+    return value
 
 
 def _is(kind: type[_T], value: Any) -> _T:
