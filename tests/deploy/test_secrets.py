@@ -1,0 +1,63 @@
+"""Secrets are read at the last moment, and an error names the secret, never its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from launchpad.deploy.apply import read_secrets
+from launchpad.errors import LaunchpadError
+from tests.deploy.specs import profile, spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read(environ: dict[str, str] | None = None, **says: Any) -> dict[str, str]:
+    """The secrets of SMALL with one secret T."""
+    return read_secrets(spec(profile(secrets={"T": says})), environ or {})["launchpad-small"]
+
+
+def test_a_secret_comes_from_the_variable_it_names() -> None:
+    assert read({"MINE": "value", "T": "other"}, from_env="MINE") == {"T": "value"}
+
+
+def test_a_secret_in_a_file_comes_without_its_newline(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("value\n")
+
+    assert read(from_file=str(tmp_path / "t")) == {"T": "value"}
+
+
+@pytest.mark.parametrize("environ", [{}, {"MINE": ""}])
+def test_a_secret_that_may_be_missing_is_left_out(environ: dict[str, str]) -> None:
+    assert read(environ, from_env="MINE", required=False) == {}
+
+
+def test_a_missing_variable_is_an_error_with_the_line_that_sets_it() -> None:
+    with pytest.raises(LaunchpadError) as caught:
+        read(from_env="MINE")
+
+    assert (caught.value.message, caught.value.hint) == (
+        "cannot start small: secret T has no value: environment variable MINE is not set",
+        "export MINE=...",
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"], ids=["no file", "empty", "blank", "no text"])
+def test_a_file_without_a_value_is_an_error_with_the_line_that_writes_it(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(LaunchpadError) as caught:
+        read(from_file=str(path))
+
+    assert (caught.value.message, caught.value.hint) == (
+        f"cannot start small: secret T has no value: file {path} cannot be read",
+        f"sudo install -m 600 /dev/stdin {path}, and paste the value",
+    )
+
+
+def test_a_server_without_secrets_needs_none() -> None:
+    assert read_secrets(spec(), {}) == {"launchpad-small": {}}

@@ -1,0 +1,297 @@
+"""What is looked at before a start: every finding once seen and once spared, its words, and what a script is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from launchpad.deploy.claims import Claims
+from launchpad.deploy.observe import Observed
+from launchpad.deploy.spec import RehearsalChoice, Spec
+from launchpad.doctor.checks import Eyes, preflight
+from launchpad.doctor.finding import Finding, exit_code, worst_first
+from launchpad.model.checkpoint import Checkpoint, CheckpointError, ModelConfig, Shard
+from launchpad.rehearse.deployment import rehearse
+from launchpad.runtime.base import RuntimeInfo
+from tests.deploy.specs import container, found, gpu, profile, rig, spec
+
+if TYPE_CHECKING:
+    from launchpad.rig.facts import RigFacts
+
+PINNED = "sha256:" + "a" * 64
+NOBODY = Claims({}, {})
+WHOLE = Checkpoint(Path("/models/small"), ModelConfig(), (Shard("model.safetensors", "whole", 9, 9),), has_index=False)
+TORN = Checkpoint(
+    Path("/models/small"),
+    ModelConfig(),
+    (Shard("model-1.safetensors", "missing"), Shard("model-2.safetensors", "empty", 0)),
+    has_index=True,
+)
+
+
+def calm(**changes: Any) -> Spec:
+    """SMALL as nothing speaks against it, and what is changed."""
+    return spec(profile(**{"image": {"digest": PINNED}, **changes}))
+
+
+def eyes(
+    port: str | None = None,
+    model: Checkpoint | CheckpointError = WHOLE,
+    environ: dict[str, str] | None = None,
+    *,
+    gpu_ready: bool | None = True,
+    runtime: bool = True,
+) -> Eyes:
+    """Eyes that see what the test says."""
+
+    def checkpoint(path: Path) -> Checkpoint:
+        assert path == Path("/models/small")
+        if isinstance(model, CheckpointError):
+            raise model
+        return model
+
+    info = RuntimeInfo("28.0.0", "1.48", "overlay2", "2", ("runc",), gpu_ready)
+    return Eyes(lambda *_: port, checkpoint, info if runtime else None, environ or {})
+
+
+def seen(
+    made: Spec | None = None,
+    *,
+    facts: RigFacts | None = None,
+    there: Observed | None = None,
+    claims: Claims = NOBODY,
+    looks: Eyes | None = None,
+    on_paper: bool = False,
+) -> tuple[Finding, ...]:
+    """The findings on a spec, of SMALL where none is given."""
+    return preflight(made or calm(), facts or rig(), there or found(), claims, None if on_paper else looks or eyes())
+
+
+def ids(findings: tuple[Finding, ...]) -> list[str]:
+    """Findings by id."""
+    return [finding.id for finding in findings]
+
+
+def test_nothing_speaks_against_a_sound_spec_on_a_sound_rig() -> None:
+    assert seen() == ()
+
+
+# -- each finding, seen ------------------------------------------------------------------------------------------------------
+
+REHEARSED = rehearse(calm(), RehearsalChoice("4x-rtx-pro-6000", (), 1.0), None)
+MISSING = "/no/such/path/of/launchpad"
+
+SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
+    "host.port-claimed": (
+        {"claims": Claims({}, {("0.0.0.0", 8000): "other"})},
+        "blocks",
+        "cannot publish 127.0.0.1:8000: deployment other is published there",
+        "launchpad down other, or set another publish.port in the profile",
+    ),
+    "host.port-in-use": (
+        {"looks": eyes(port="nginx (process 12)")},
+        "blocks",
+        "cannot publish 127.0.0.1:8000: nginx (process 12) listens there",
+        "end it (ss -ltnp 'sport = :8000' shows it), or set another publish.port in the profile",
+    ),
+    "docker.other-owner": (
+        {"there": Observed(strangers=(container(calm(), owner="/elsewhere"),))},
+        "blocks",
+        "cannot use the name launchpad-small: a launchpad with another state directory made that container",
+        "bring it down there, or: docker rm -f launchpad-small",
+    ),
+    "image.missing": (
+        {"made": calm(image={"digest": PINNED, "pull": "never"}), "there": found(pulled=False)},
+        "blocks",
+        f"cannot start small: image lmsysorg/sglang@{PINNED} is not on this Docker Engine and image.pull is never",
+        f'docker pull lmsysorg/sglang@{PINNED}, or docker load it, or set image.pull = "missing"',
+    ),
+    "image.not-pinned": (
+        {"made": calm(image={"digest": None})},
+        "informs",
+        "image lmsysorg/sglang:v0.5.23 is pinned by tag only; the registry may move it",
+        "put its digest under image.digest: docker image inspect --format '{{index .RepoDigests 0}}' lmsysorg/sglang:v0.5.23",
+    ),
+    "secret.missing": (
+        {"made": calm(secrets={"HF_TOKEN": {"from_env": "MY_TOKEN"}})},
+        "blocks",
+        "cannot start small: secret HF_TOKEN has no value: environment variable MY_TOKEN is not set",
+        "export MY_TOKEN=...",
+    ),
+    "publish.not-loopback": (
+        {"made": calm(publish={"host": "0.0.0.0"})},
+        "warns",
+        "small will answer on 0.0.0.0:8000 without a password, to anybody who reaches this rig",
+        'put a proxy with TLS and keys before it, or set publish.host = "127.0.0.1" and use ssh -L',
+    ),
+    "power.over-budget": (
+        {"made": calm(power={"budget_w": 1000})},
+        "warns",
+        "the GPUs of small may draw 1200 W together, power.budget_w is 1000 W",
+        "sudo nvidia-smi -i 0,1 -pl 500",
+    ),
+    "power.unknown": (
+        {"made": calm(power={"budget_w": 1000}), "facts": rig(gpu(0), gpu(1, power_limit_w=None))},
+        "informs",
+        "the power limits of small's GPUs are unknown",
+        None,
+    ),
+    "model.unreadable": (
+        {
+            "looks": eyes(
+                model=CheckpointError("cannot read /models/small: there is no such directory", hint="ls /models")
+            )
+        },
+        "blocks",
+        "cannot read /models/small: there is no such directory",
+        "ls /models",
+    ),
+    "model.incomplete": (
+        {"looks": eyes(model=TORN)},
+        "blocks",
+        "cannot serve /models/small: model-1.safetensors is missing (and 1 more)",
+        "fetch what is missing: hf download REPO --local-dir /models/small",
+    ),
+    "host.mount-missing": (
+        {"made": calm(mounts=[{"source": MISSING, "target": "/data"}])},
+        "blocks",
+        f"cannot mount {MISSING} into launchpad-small: there is no such path",
+        f"mkdir -p {MISSING}, or correct mounts in the profile",
+    ),
+    "docker.no-gpu-runtime": (
+        {"looks": eyes(gpu_ready=False)},
+        "blocks",
+        "cannot give GPUs to small: this Docker Engine has no NVIDIA runtime and no CDI device",
+        (
+            "install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker"
+            " && sudo systemctl restart docker"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("id_", SEEN)
+def test_what_speaks_against_a_start_is_said_with_the_fix(id_: str) -> None:
+    given, severity, message, hint = SEEN[id_]
+    (finding,) = seen(**given)
+
+    assert (finding.id, finding.severity, finding.message, finding.hint) == (id_, severity, message, hint)
+
+
+# -- each finding, spared ------------------------------------------------------------------------------------------------------
+
+SPARED: list[tuple[str, dict[str, Any]]] = [
+    ("another port of another deployment", {"claims": Claims({}, {("127.0.0.1", 8001): "other"})}),
+    ("another address of another deployment", {"claims": Claims({}, {("10.1.2.3", 8000): "other"})}),
+    ("a port that is taken by this deployment itself", {"there": found(container(calm())), "looks": eyes(port="docker")}),
+    ("an image that is not there and may be pulled", {"there": found(pulled=False)}),
+    (
+        "an image that is not there and is built here",
+        {
+            "made": calm(image={"digest": None, "pull": "never", "build": {"template": "demo"}}),
+            "there": found(pulled=False),
+        },
+    ),
+    ("an image that may not be pulled and is there", {"made": calm(image={"digest": PINNED, "pull": "never"})}),
+    ("a secret that is set", {"made": calm(secrets={"T": {"from_env": "T"}}), "looks": eyes(environ={"T": "value"})}),
+    ("a secret that may be missing", {"made": calm(secrets={"T": {"from_env": "T", "required": False}})}),
+    ("loopback in IPv6", {"made": calm(publish={"host": "::1"})}),
+    ("a budget that is just enough", {"made": calm(power={"budget_w": 1200})}),
+    ("a budget for a server without GPUs", {"made": calm(power={"budget_w": 1}, gpus=None, parallel=None)}),
+    ("no budget and unknown limits", {"facts": rig(gpu(0, power_limit_w=None), gpu(1))}),
+    (
+        "a limit of a GPU that is not ours",
+        {"made": calm(power={"budget_w": 1200}), "facts": rig(gpu(0), gpu(1), gpu(2, power_limit_w=None))},
+    ),
+    (
+        "a model that this rig need not hold",
+        {"made": calm(model={"path": None, "in_image": "/opt/m"}), "looks": eyes(model=TORN)},
+    ),
+    ("a mount that is there", {"made": calm(mounts=[{"source": "/tmp", "target": "/data"}])}),
+    ("a Docker Engine of which it could not be told", {"looks": eyes(gpu_ready=None)}),
+    ("no GPU runtime where no GPU is asked for", {"made": calm(gpus=None, parallel=None), "looks": eyes(gpu_ready=False)}),
+    ("no Docker Engine to ask", {"looks": eyes(runtime=False)}),
+    (
+        "a rehearsal's model, mounts and GPUs",
+        {"made": REHEARSED, "there": found(pulled=False), "looks": eyes(model=TORN, gpu_ready=False)},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [given for _, given in SPARED], ids=[name for name, _ in SPARED])
+def test_spared_is(given: dict[str, Any]) -> None:
+    assert seen(**given) == ()
+
+
+def test_a_port_that_another_deployment_claims_is_told_once() -> None:
+    claims = Claims({}, {("127.0.0.1", 8000): "other"})
+
+    assert ids(seen(claims=claims, looks=eyes(port="docker-proxy (process 9)"))) == ["host.port-claimed"]
+
+
+def test_a_rehearsal_needs_its_port_as_the_real_one_does() -> None:
+    assert ids(seen(REHEARSED, looks=eyes(port="nginx (process 12)"))) == ["host.port-in-use"]
+
+
+def test_on_paper_only_spec_and_facts_are_judged() -> None:
+    made = calm(
+        image={"digest": None},
+        publish={"host": "0.0.0.0"},
+        power={"budget_w": 1},
+        mounts=[{"source": MISSING, "target": "/data"}],
+        secrets={"T": {"from_env": "T"}},
+    )
+
+    assert ids(seen(made, on_paper=True)) == ["power.over-budget", "publish.not-loopback", "image.not-pinned"]
+
+
+def test_every_problem_is_told_at_once_the_worst_first() -> None:
+    made = calm(
+        image={"digest": None}, publish={"host": "0.0.0.0"}, power={"budget_w": 1}, secrets={"T": {"from_env": "T"}}
+    )
+
+    assert ids(seen(made, looks=eyes(port="nginx (process 12)", model=TORN, gpu_ready=False))) == [
+        "docker.no-gpu-runtime",
+        "host.port-in-use",
+        "model.incomplete",
+        "secret.missing",
+        "power.over-budget",
+        "publish.not-loopback",
+        "image.not-pinned",
+    ]
+
+
+def test_an_incomplete_model_carries_every_problem_as_evidence() -> None:
+    (finding,) = seen(looks=eyes(model=TORN))
+
+    assert finding.evidence == "model-1.safetensors is missing; model-2.safetensors is empty"
+
+
+# -- what a script is told -------------------------------------------------------------------------------------------------------
+
+INFORMS, WARNS = Finding("c", "informs", "x"), Finding("b", "warns", "x")
+BLOCKS, HAZARD = Finding("a", "blocks", "x"), Finding("h", "blocks", "x", hazard=True)
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"),
+    [
+        ((), 0),
+        ((INFORMS, WARNS), 0),
+        ((Finding("w", "warns", "x", hazard=True),), 0),
+        ((BLOCKS,), 1),
+        ((WARNS, BLOCKS), 1),
+        ((HAZARD,), 4),
+        ((BLOCKS, HAZARD, INFORMS), 4),
+    ],
+)
+def test_the_exit_code_says_whether_it_can_be_mended(findings: tuple[Finding, ...], code: int) -> None:
+    assert exit_code(findings) == code
+
+
+def test_findings_stand_by_severity_and_then_by_id() -> None:
+    other = Finding("0", "warns", "x")
+
+    assert worst_first([INFORMS, WARNS, BLOCKS, HAZARD, other]) == (BLOCKS, HAZARD, other, WARNS, INFORMS)
