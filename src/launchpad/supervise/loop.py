@@ -175,7 +175,7 @@ class Supervisor:
         if self._asker is None and self._state.phase in _RUNNING and self._body() == "running":
             self._enter_start(self._containers[-1])
         self._ask_when_due()
-        self._publish()
+        self._publish(durable=self._state.generation != before.generation)  # somebody waits for that
         return True
 
     def _changed(self, before: State, sighting: Sighting, effects: tuple[Effect, ...]) -> None:
@@ -520,7 +520,7 @@ class Supervisor:
         try:
             self._deployment.journal.append(Event(self._clock.now(), event, reason, from_, to, detail))
         except StoreError as error:
-            log.get("supervise").error(error.message, event=event, reason=reason)
+            log.get("supervise").error(error.message, told=event, reason=reason)
 
     def _publish(self, *, durable: bool = False) -> None:
         """Write ``state.json`` where it changed: at once and durably for a phase, at leisure for samples."""

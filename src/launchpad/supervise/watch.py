@@ -213,11 +213,11 @@ class LogWatch:
             try:
                 with self._runtime.logs(self._id, follow=True, since=since) as lines:
                     for line in lines:
+                        if self._closed.is_set():
+                            return
                         if since is None or line.at is None or line.at > since:
                             self._take(line)
                             since = line.at or since
-                        if self._closed.is_set():
-                            return
                 found = self._runtime.inspect(self._id)
                 if found is None or not found.running:
                     return

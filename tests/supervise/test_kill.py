@@ -1,0 +1,155 @@
+"""``kill -9`` at every point: whatever call the supervisor dies at, the next one makes exactly what was wanted of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launchpad.supervise.machine import Phase
+from tests.supervise.stage import Die, Doom, Stage, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.supervise.stage import Run
+
+#: More than any of the lives below has calls; each is killed at every one of its own.
+MANY = 400
+
+
+def ended(stage: Stage, run: Run) -> bool:
+    return not run.thread.is_alive()
+
+
+def life_of_a_start(stage: Stage, run: Run) -> None:
+    """From nothing to READY."""
+    stage.until(lambda: ended(stage, run) or is_ready(stage), "READY")
+
+
+def life_of_a_crash(stage: Stage, run: Run) -> None:
+    """READY, a crash, its wait, and READY again."""
+    life_of_a_start(stage, run)
+    if ended(stage, run):
+        return
+    stage.runtime.exit(stage.container().id, 1)
+    stage.until(lambda: ended(stage, run) or stage.runtime.containers() == (), "the crash is cleared away")
+    stage.leap(11)
+    stage.until(lambda: ended(stage, run) or (stage.told("container-started") > 1 and is_ready(stage)), "READY again")
+
+
+def life_of_a_change(stage: Stage, run: Run) -> None:
+    """READY, and then READY with another spec."""
+    life_of_a_start(stage, run)
+    stage.ask(spec=changed(stage.spec, "serve", "--other"))
+    reach(stage, lambda: ended(stage, run) or is_ready(stage), "READY with the new spec")
+
+
+def life_of_a_stop(stage: Stage, run: Run) -> None:
+    """READY, and then down."""
+    life_of_a_start(stage, run)
+    stage.ask(wanted=False)
+    reach(stage, lambda: ended(stage, run), "STOPPED")
+
+
+def nudge(stage: Stage) -> None:
+    """Be a server that ends on SIGTERM, and let a wait for the next start pass."""
+    for container in stage.runtime.containers("demo"):
+        stage.runtime.dies_on(container.id, "SIGTERM", 0)
+    found = stage.published()
+    if found is not None and found.state.phase is Phase.BACKOFF:
+        stage.leap(11)
+
+
+def reach(stage: Stage, true: Callable[[], bool], what: str) -> None:
+    """Nudge until something holds."""
+
+    def reached() -> bool:
+        nudge(stage)
+        return true()
+
+    stage.until(reached, what)
+
+
+def is_ready(stage: Stage) -> bool:
+    found = stage.published()
+    return (
+        found is not None
+        and found.state.phase is Phase.READY
+        and found.state.generation == stage.generation
+        and found.spec_hash == stage.spec.hash
+    )
+
+
+def serving(stage: Stage) -> list[bool]:
+    """For each container of the deployment whether it runs."""
+    return [container.running for container in stage.runtime.containers("demo")]
+
+
+def journal_is_whole(stage: Stage) -> bool:
+    data = (stage.deployment.folder / "events.jsonl").read_bytes()
+    return data.endswith(b"\n") and all(json.loads(line)["event"] for line in data.splitlines())
+
+
+def killed_at_every_call(root: Path, life: Callable[[Stage, Run], None], then: Callable[[Stage], None]) -> list[str]:
+    """Live ``life`` once for each of its calls, killed at that call; ``then`` is what a new supervisor must make of it."""
+    points: list[str] = []
+    for at in range(1, MANY):
+        stage = Stage(root / str(at))
+        doom = Doom(at)
+        stage.ask()
+        run = stage.supervise(doom)
+        life(stage, run)
+        if not run.thread.is_alive() and isinstance(run.error, Die):
+            points.append(str(run.error))
+        else:
+            stage.close()
+            return points
+        then(stage)
+        assert journal_is_whole(stage), f"killed {points[-1]} ({at})"
+        stage.close()
+    raise AssertionError("the life has more calls than were counted")
+
+
+def serves_once(stage: Stage) -> None:
+    """A new supervisor brings it to exactly one container that serves, having started no more than it had to."""
+    run = stage.supervise()
+    reach(stage, lambda: is_ready(stage) and serving(stage) == [True], "READY after the kill")
+    assert run.thread.is_alive()
+    (container,) = stage.runtime.containers("demo")
+    assert stage.runtime.spec_of(container.id).command == stage.spec.containers[0].command
+
+
+def is_gone(stage: Stage) -> None:
+    """A new supervisor brings it to nothing."""
+    stage.ask(wanted=False)
+    run = stage.supervise()
+    reach(stage, lambda: ended(stage, run), "STOPPED after the kill")
+    assert (run.join(), stage.runtime.containers()) == (0, ())
+
+
+@pytest.mark.parametrize("life", [life_of_a_start, life_of_a_crash, life_of_a_change])
+def test_killed_at_any_call_it_ends_with_one_container_that_serves(
+    tmp_path: Path, life: Callable[[Stage, Run], None]
+) -> None:
+    points = killed_at_every_call(tmp_path, life, serves_once)
+    assert {"before create", "after create", "after start", "before state", "after state"} <= set(points)
+
+
+@pytest.mark.parametrize("life", [life_of_a_start, life_of_a_crash, life_of_a_stop])
+def test_killed_at_any_call_it_can_be_taken_down_to_nothing(tmp_path: Path, life: Callable[[Stage, Run], None]) -> None:
+    points = killed_at_every_call(tmp_path, life, is_gone)
+    assert {"before create", "after create", "after start"} <= set(points)
+
+
+def test_a_start_that_survived_its_supervisor_is_not_made_twice(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.ask()
+    calls = killed_at_every_call(tmp_path / "counted", life_of_a_start, serves_once)
+    run = stage.supervise(Doom(calls.index("after start") + 1))
+    run.thread.join(5.0)
+    serves_once(stage)
+    stage.close()
+    assert stage.runtime.asked("create") == [("create", "launchpad-demo")]
