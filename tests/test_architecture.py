@@ -48,7 +48,7 @@ DOORS = {
     "jinja2": ("deploy/build.py",),
     "pydantic": ("profiles/", "rig/catalog.py"),
     "msgspec": ("store/",),
-    "yaml": ("cli/",),
+    "yaml": ("cli/", "rig/cdi.py"),
 }
 
 

@@ -1,6 +1,6 @@
 """Recorded rigs: facts of machines that are not here, from ``rigs/*.toml``.
 
-A recorded rig stands in for a survey: ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It is looked for in a
+A recorded rig stands in for a survey: ``doctor --rig``, ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It is looked for in a
 ``rigs`` folder under each directory of a path list, first wins, and last among the shipped ones. Every figure is one that the
 file states; what it does not state is None, and no sample is ever made up. GPU UUIDs are counted from one under a prefix that
 no driver gives out, so a recorded card can never be taken for a real one. This module refuses to ask a driver anything.
@@ -13,13 +13,25 @@ import re
 import tomllib
 from dataclasses import dataclass
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from launchpad.errors import NotFoundError, ProfileError
-from launchpad.rig.facts import Gpu, GpuSample, RigFacts
+from launchpad.rig.facts import (
+    ComputeMode,
+    DiskFacts,
+    DiskUse,
+    DockerFacts,
+    Gpu,
+    GpuLink,
+    GpuSample,
+    Iommu,
+    RigFacts,
+    Topology,
+)
 from launchpad.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -42,6 +54,10 @@ def _size(value: object) -> object:
     raise ValueError('must be a size with its unit, such as "97887MiB"')
 
 
+def _amount(value: object) -> object:
+    return value if isinstance(value, int) and value == -1 else _size(value)
+
+
 def _capability(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\d{1,2}\.\d", value, re.ASCII):
         return value
@@ -51,7 +67,13 @@ def _capability(value: object) -> object:
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Size = Annotated[int, BeforeValidator(_size)]
 Watts = Annotated[float, Field(gt=0, le=10_000)]
+Room = Annotated[int, BeforeValidator(_amount)]
 Whole = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Yes = Annotated[bool, Field(strict=True)]
+BusId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
+Generation = Annotated[int, Field(ge=1, le=8, strict=True)]
+Lanes = Annotated[int, Field(ge=1, le=32, strict=True)]
 Day = Annotated[date, Field()]
 
 
@@ -77,10 +99,56 @@ class _Gpu(_Part):
     power_default_w: Watts | None = None
     power_min_w: Watts | None = None
     power_max_w: Watts | None = None
-    pcie_gen_max: Annotated[int, Field(ge=1, le=8, strict=True)] | None = None
-    pcie_width_max: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+    pcie_gen_max: Generation | None = None
+    pcie_width_max: Lanes | None = None
+    pcie_gen_now: Generation | None = None
+    pcie_width_now: Lanes | None = None
+    pcie_gpu_gen_max: Generation | None = None
+    pcie_replays: Count | None = None
+    bar1: Size | None = None
+    ecc_current: Yes | None = None
+    ecc_pending: Yes | None = None
+    ecc_uncorrected: Count | None = None
+    mig_enabled: Yes | None = None
+    compute_mode: ComputeMode | None = None
+    persistence: Yes | None = None
+    display_active: Yes | None = None
+    remapped_pending: Yes | None = None
+    remapped_failure: Yes | None = None
+    pci_bus_ids: list[BusId] | None = None
+    numa_nodes: list[Count] | None = None
     idle: _State = Field(default_factory=_State)
     serving: _State = Field(default_factory=_State)
+
+    @model_validator(mode="after")
+    def _one_of_each_card(self) -> _Gpu:
+        for name, values in (("pci_bus_ids", self.pci_bus_ids), ("numa_nodes", self.numa_nodes)):
+            if values is not None and len(values) != self.count:
+                raise ValueError(f"{name} must name one for each of {self.count} cards")
+        return self
+
+
+class _Links(_Part):
+    """Pairs of cards that are joined alike, by their numbers from 0; "all" for every pair of the rig."""
+
+    topology: Topology
+    p2p_read: Yes | None = None
+    pairs: Literal["all"] | list[Annotated[list[Count], Field(min_length=2, max_length=2)]]
+
+
+class _Disk(_Part):
+    what: DiskUse
+    free: Size | None = None
+    total: Size | None = None
+
+
+class _Docker(_Part):
+    version: Line | None = None
+    runtimes: list[Line] = Field(default_factory=list)
+    cdi_devices: list[Line] | None = None
+    cdi_spec_driver: Line | None = None
+    toolkit_version: Line | None = None
+    cgroup_version: Line | None = None
 
 
 class _Rig(_Part):
@@ -96,7 +164,31 @@ class _Rig(_Part):
     ram: Size | None = None
     kernel: Line | None = None
     os_name: Line | None = None
+    driver_open: Yes | None = None
+    driver_loaded_version: Line | None = None
+    iommu: Iommu | None = None
+    acs_redirect: list[BusId] | None = None
+    shm: Size | None = None
+    memlock: Room | None = None
+    nofile: Annotated[int, Field(ge=-1, strict=True)] | None = None
+    glibc: Line | None = None
+    kernel_flags: list[Line] | None = None
+    circuit_w: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    docker: _Docker | None = None
+    disks: list[_Disk] | None = None
+    links: list[_Links] | None = None
     gpu: Annotated[list[_Gpu], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _links_join_two_cards(self) -> _Rig:
+        cards = sum(card.count for card in self.gpu)
+        for links in self.links or ():
+            for a, b in () if links.pairs == "all" else links.pairs:
+                if not a < b < cards:
+                    raise ValueError(
+                        f"links: [{a}, {b}] is no pair of cards, smaller number first, of 0 to {cards - 1}"
+                    )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +305,9 @@ def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple
 
 
 def _recorded(path: Path, rig: _Rig) -> RecordedRig:
-    cards = [card for card in rig.gpu for _ in range(card.count)]
+    cards = [(card, number) for card in rig.gpu for number in range(card.count)]
     facts = RigFacts(
-        gpus=tuple(_gpu(index, card) for index, card in enumerate(cards)),
+        gpus=tuple(_gpu(index, card, number) for index, (card, number) in enumerate(cards)),
         recorded=path.stem,
         driver_version=rig.driver_version,
         cuda_version=rig.cuda_version,
@@ -226,12 +318,26 @@ def _recorded(path: Path, rig: _Rig) -> RecordedRig:
         os_name=rig.os_name,
         source="; ".join(rig.source),
         as_of=rig.as_of.isoformat(),
+        driver_open=rig.driver_open,
+        driver_loaded_version=rig.driver_loaded_version,
+        links=_links(rig, len(cards)),
+        iommu=rig.iommu,
+        acs_redirect=_maybe_tuple(rig.acs_redirect),
+        shm_bytes=rig.shm,
+        memlock_bytes=rig.memlock,
+        nofile=rig.nofile,
+        glibc=rig.glibc,
+        kernel_flags=_maybe_tuple(rig.kernel_flags),
+        disks=None if rig.disks is None else tuple(DiskFacts(d.what, None, d.free, d.total) for d in rig.disks),
+        docker=None if rig.docker is None else _docker(rig.docker),
+        circuit_w=rig.circuit_w,
     )
-    idle, serving = (tuple(_state(getattr(card, name)) for card in cards) for name in ("idle", "serving"))
+    idle, serving = (tuple(_state(getattr(card, name)) for card, _ in cards) for name in ("idle", "serving"))
     return RecordedRig(path.stem, path, rig.summary, rig.basis, facts, idle, serving)
 
 
-def _gpu(index: int, card: _Gpu) -> Gpu:
+def _gpu(index: int, card: _Gpu, number: int) -> Gpu:
+    """Card ``number`` of its group, as GPU ``index`` of its rig."""
     capability = card.compute_capability
     major, _, minor = (capability or "").partition(".")
     return Gpu(
@@ -246,7 +352,49 @@ def _gpu(index: int, card: _Gpu) -> Gpu:
         power_max_w=card.power_max_w,
         pcie_gen_max=card.pcie_gen_max,
         pcie_width_max=card.pcie_width_max,
+        pci_bus_id=None if card.pci_bus_ids is None else card.pci_bus_ids[number],
+        ecc_current=card.ecc_current,
+        ecc_pending=card.ecc_pending,
+        mig_enabled=card.mig_enabled,
+        compute_mode=card.compute_mode,
+        persistence=card.persistence,
+        bar1_bytes=card.bar1,
+        pcie_gen_now=card.pcie_gen_now,
+        pcie_width_now=card.pcie_width_now,
+        pcie_gpu_gen_max=card.pcie_gpu_gen_max,
+        pcie_replays=card.pcie_replays,
+        display_active=card.display_active,
+        remapped_pending=card.remapped_pending,
+        remapped_failure=card.remapped_failure,
+        ecc_uncorrected=card.ecc_uncorrected,
+        numa_node=None if card.numa_nodes is None else card.numa_nodes[number],
     )
+
+
+def _links(rig: _Rig, cards: int) -> tuple[GpuLink, ...] | None:
+    if rig.links is None:
+        return None
+    found: dict[tuple[int, int], GpuLink] = {}
+    for links in rig.links:
+        pairs = [list(pair) for pair in combinations(range(cards), 2)] if links.pairs == "all" else links.pairs
+        for a, b in pairs:
+            found.setdefault((a, b), GpuLink(a, b, links.topology, links.p2p_read))
+    return tuple(found[pair] for pair in sorted(found))
+
+
+def _docker(docker: _Docker) -> DockerFacts:
+    return DockerFacts(
+        version=docker.version,
+        runtimes=tuple(docker.runtimes),
+        cdi_devices=_maybe_tuple(docker.cdi_devices),
+        cdi_spec_driver=docker.cdi_spec_driver,
+        toolkit_version=docker.toolkit_version,
+        cgroup_version=docker.cgroup_version,
+    )
+
+
+def _maybe_tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _state(state: _State) -> State:

@@ -1,7 +1,8 @@
-"""The host as /proc and /sys tell it: processors, memory, ports, control groups, and whether an NVIDIA GPU is plugged in.
+"""The host as /proc and /sys tell it: processors, memory, limits, disks, ports, control groups, and NVIDIA's driver and cards.
 
 Parsers are functions of text; :class:`Host` finds the text. Nothing here raises for what cannot be read: None is unknown.
-Command lines are never shown (they may carry secrets): a process is named by its id and its short name.
+Command lines are never shown (they may carry secrets): a process is named by its id and its short name. A file system that
+does not answer (a dead NFS server) is given up after a moment.
 """
 
 from __future__ import annotations
@@ -10,16 +11,32 @@ import errno
 import ipaddress
 import os
 import re
+import resource
 import shutil
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from launchpad.rig.facts import UNLIMITED, DiskFacts, Iommu
+from launchpad.rig.pci import Pci, parse_flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from launchpad.rig.facts import DiskUse
+
+_T = TypeVar("_T")
 _LISTEN: Final = "0A"
-_NVIDIA: Final = "0x10de"
-_DISPLAY_CLASS: Final = "0x03"
+#: Seconds that one file system may take to say how much room it has.
+_PATIENCE: Final = 0.3
+#: The inode of the first process id namespace (PROC_PID_INIT_INO): only there are NVML's process ids ours.
+_FIRST_PIDS: Final = "pid:[4026531836]"
+_MODULE = re.compile(
+    r"^NVRM version: (?P<name>[^\n]{0,200}?)\s+(?P<version>\d{1,4}\.\d{1,4}(?:\.\d{1,4})?)\s", re.ASCII | re.M
+)
 _TEXT_LIMIT: Final = 16 * 1024 * 1024
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -41,6 +58,15 @@ class HostFacts:
     ram_bytes: int | None
     kernel: str | None
     os_name: str | None
+    driver_open: bool | None = None
+    driver_loaded_version: str | None = None
+    shm_bytes: int | None = None
+    memlock_bytes: int | None = None
+    nofile: int | None = None
+    glibc: str | None = None
+    kernel_flags: tuple[str, ...] | None = None
+    iommu: Iommu | None = None
+    acs_redirect: tuple[str, ...] | None = None
 
 
 class Host:
@@ -55,14 +81,26 @@ class Host:
         etc: Path = Path("/etc"),
     ) -> None:
         self._proc = proc
-        self._sys = sys_root
         self._dev = dev
         self._etc = etc
+        self.pci = Pci(sys_root)
 
     def read_facts(self) -> HostFacts:
-        """Processors, memory in bytes, kernel release, and the system's own name for itself."""
+        """Processors, memory and limits in bytes, the kernel, the loaded NVIDIA driver, and how PCI peers are routed."""
         kernel = _read(self._proc / "sys/kernel/osrelease") or os.uname().release
+        line = _read(self._proc / "cmdline")
+        flags = None if line is None else parse_flags(line)
+        version, is_open = parse_driver(_read(self._proc / "driver/nvidia/version") or "")
         return HostFacts(
+            driver_open=is_open,
+            driver_loaded_version=version,
+            shm_bytes=disk_facts("state", self._dev / "shm").total_bytes,
+            memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
+            nofile=_limit(resource.RLIMIT_NOFILE),
+            glibc=_glibc(),
+            kernel_flags=flags,
+            iommu=self.pci.iommu(flags or ()),
+            acs_redirect=self.pci.acs_redirects(),
             cpu_count=os.cpu_count(),
             ram_bytes=parse_meminfo(_read(self._proc / "meminfo") or ""),
             kernel=kernel.strip() or None,
@@ -97,6 +135,15 @@ class Host:
         text = _read(self._proc / str(pid) / "cgroup")
         return None if text is None else container_id(text)
 
+    def command_of(self, pid: int) -> str | None:
+        """The short name of a process by the host's process id; None where it is gone, or where we do not see the host's ids."""
+        try:
+            first = str((self._proc / "self/ns/pid").readlink()) == _FIRST_PIDS
+        except OSError:
+            return None
+        name = _read(self._proc / str(pid) / "comm") if first else None
+        return "".join(filter(str.isprintable, name or "")).strip() or None
+
     def nvidia_traces(self) -> tuple[str, ...] | None:
         """What hints at an NVIDIA GPU: cards on the PCI bus, a loaded driver, device files. Empty: truly none; None: unknown."""
         traces = [
@@ -108,15 +155,10 @@ class Host:
             )
             if path.exists()
         ]
-        try:
-            devices = sorted((self._sys / "bus/pci/devices").iterdir())
-        except OSError:
+        cards = self.pci.gpus()
+        if cards is None:
             return tuple(traces) or None
-        for device in devices:
-            kind = (_read(device / "class") or "").strip().lower()
-            if (_read(device / "vendor") or "").strip().lower() == _NVIDIA and kind.startswith(_DISPLAY_CLASS):
-                traces.append(f"PCI device {device.name}")
-        return tuple(traces)
+        return (*traces, *(f"PCI device {card}" for card in cards))
 
     def _listening(self) -> tuple[Listener, ...]:
         return tuple(
@@ -137,14 +179,39 @@ class Host:
 
 def disk_free_bytes(path: Path) -> int | None:
     """Bytes free to us where ``path`` is or would be made; None where that cannot be read."""
+    usage = _usage(path)
+    return None if usage is None else usage[0]
+
+
+def read_disks(places: Iterable[tuple[DiskUse, Path]]) -> tuple[DiskFacts, ...]:
+    """The file systems of what lies, or would lie, at these places; one that does not answer has no numbers."""
+    return tuple(disk_facts(what, path) for what, path in places)
+
+
+def disk_facts(what: DiskUse, path: Path) -> DiskFacts:
+    """Room on the file system that ``path`` is on or would be made on, in bytes free to us and in all."""
+    usage = _within(_PATIENCE, lambda: _usage(path))
+    return DiskFacts(what, str(path), usage and usage[0], usage and usage[1])
+
+
+def _usage(path: Path) -> tuple[int, int] | None:
     for place in (path, *path.parents):
         try:
-            return shutil.disk_usage(place).free
+            usage = shutil.disk_usage(place)
         except FileNotFoundError:
             continue
         except OSError:
             return None
+        return usage.free, usage.total
     return None
+
+
+def parse_driver(text: str) -> tuple[str | None, bool | None]:
+    """Version of the NVIDIA kernel module in /proc/driver/nvidia/version's text, and whether it is the open one."""
+    match = _MODULE.search(text[:4096] + "\n")
+    if match is None:
+        return None, None
+    return match["version"], "open kernel module" in match["name"].lower()
 
 
 def parse_meminfo(text: str) -> int | None:
@@ -230,6 +297,32 @@ def _try_bind(host: str, port: int) -> bool | None:
         except OSError as error:
             return False if error.errno == errno.EADDRINUSE else None
     return True
+
+
+def _limit(which: int) -> int | None:
+    try:
+        soft, _ = resource.getrlimit(which)
+    except (OSError, ValueError):
+        return None
+    return UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def _glibc() -> str | None:
+    """The C library's version; None where it is another than glibc."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (OSError, ValueError):
+        return None
+    return version.strip() or None if name == "glibc" else None
+
+
+def _within(seconds: float, call: Callable[[], _T]) -> _T | None:
+    """What ``call`` returns, or None where it takes longer than ``seconds``; then it is left behind in its thread."""
+    found: list[_T] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
 
 
 def _read(path: Path) -> str | None:

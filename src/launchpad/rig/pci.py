@@ -7,6 +7,7 @@ text; :class:`Pci` finds them. Nothing here raises for what cannot be read: None
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"
 _BRIDGE_CLASS: Final = "0x0604"
+_BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.ASCII)
 _SMALL: Final = 4096
 _MOST_DEVICES: Final = 4096
 _CONFIG_SPACE: Final = 4096
@@ -100,15 +102,17 @@ class Pci:
 
     def acs_redirects(self) -> tuple[str, ...] | None:
         """The bridges above the GPUs that redirect peer requests, by bus id; None where one cannot be read (not root)."""
+        gpus = self.gpus()
         bridges: set[str] = set()
-        for gpu in self.gpus() or ():
+        for gpu in gpus or ():
             try:
                 path = (self._devices / gpu).resolve()
             except OSError:
                 return None
-            bridges.update(part for part in path.parts if self._word(part, "class").startswith(_BRIDGE_CLASS))
+            above = filter(_BUS_ID.fullmatch, path.parts)
+            bridges.update(part for part in above if self._word(part, "class").startswith(_BRIDGE_CLASS))
         told = {bridge: redirects_requests(_bytes(self._devices / bridge / "config")) for bridge in sorted(bridges)}
-        if self.gpus() is None or None in told.values():
+        if gpus is None or None in told.values():
             return None
         return tuple(bridge for bridge, redirects in told.items() if redirects)
 
