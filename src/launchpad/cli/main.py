@@ -1,38 +1,73 @@
 """The ``launchpad`` command: its list of commands, and the one place where errors become words and exit codes.
 
-``main`` knows every command and nothing of what they do. Imports are kept thin on purpose: ``launchpad --help`` should cost little
-more than Typer itself.
+``main`` knows every command and nothing of what they do. A command's module is imported when that command is named: ``launchpad
+--help`` costs little more than Typer itself, and ``status`` nothing of what ``up`` needs.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from launchpad import __version__
-from launchpad.cli import logs, plan, profiles, render, status, supervise, up
 from launchpad.errors import EXIT_USER, LaunchpadError
 
-app = typer.Typer(
-    name="launchpad",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # Rich would double the time of --help
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 ok, 1 you can mend it, 2 usage, 3 would not stay up, 4 blocked by a hazard, 130 Ctrl-C.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class Command(NamedTuple):
+    """Where a command is, and its line in ``launchpad --help``: the first line of its own help."""
+
+    module: str
+    attribute: str
+    says: str
+
+
+COMMANDS: Final = {
+    "up": Command("up", "up", "Bring a profile up on this rig and follow it until it serves."),
+    "plan": Command(
+        "plan", "plan", "Show what `up` would do, step by step with the cause of each, and what speaks against it."
+    ),
+    "render": Command(
+        "plan", "show", "Print a profile as the equivalent docker run line, as JSON, or as a compose file."
+    ),
+    "rehearse": Command(
+        "up", "rehearse", "Play `up` on a recorded rig with a stand-in engine: no GPU, no weights, no registry."
+    ),
+    "status": Command("status", "status", "Show phase, since when, restarts, endpoint, GPUs, memory and power."),
+    "logs": Command(
+        "logs", "logs", "Show a server's log: of a running container, a crashed one, or one that was removed."
+    ),
+    "events": Command(
+        "logs",
+        "events",
+        "Tell a deployment's history: every change of phase with its reason, every start, crash and adoption.",
+    ),
+    "restart": Command("up", "restart", "Stop a deployment gracefully and start the same spec again."),
+    "down": Command(
+        "up", "down", "Stop a deployment: drain, then the stop grace, then kill; and prove that nothing is left."
+    ),
+    "supervise": Command(
+        "supervise",
+        "supervise",
+        "Look after one deployment in the foreground: start it, restart it, stop it, as was asked.",
+    ),
+    "profiles": Command("profiles", "app", "List, show and check profiles."),
+}
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        render.out(f"launchpad {__version__}")
+        typer.echo(f"launchpad {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
@@ -47,24 +82,80 @@ def root(
     """
 
 
-app.command("up")(up.up)
-app.command("plan")(plan.plan)
-app.command("render")(plan.show)
-app.command("rehearse")(up.rehearse)
-app.command("status")(status.status)
-app.command("logs")(logs.logs)
-app.command("events")(logs.events)
-app.command("restart")(up.restart)
-app.command("down")(up.down)
-app.command("supervise")(supervise.supervise)
-app.add_typer(profiles.app)
+class _AsGiven:
+    """How a text or a switch is read: as it was given."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ARG002 - Typer's shape
+        """The value; an empty tuple for a list that was not given."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        return list(value) if isinstance(value, tuple | list) else value
+
+
+def _spare_pydantic(params: list[Any]) -> list[Any]:
+    """Let texts and switches be read without pydantic, which Typer would import for them: 0.1 s, as long as ``status`` itself.
+
+    Typer 0.29 makes a pydantic TypeAdapter for every parameter that a command has, given or not, and keeps it under this private
+    name (typer/_coercion.py, read 2026-11-23). A Typer that knows no such name takes no notice.
+    """
+    for param in params:
+        descriptor = getattr(param, "type_descriptor", None)
+        if descriptor is not None and descriptor.annotation in (str, bool, list[str]):
+            param._runtime_param = _AsGiven()
+    return params
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _spare_pydantic(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _spare_pydantic(super().get_params(ctx))
+
+
+def application(named: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line. Commands that are not ``named`` have their line in the help and nothing behind it."""
+    app = typer.Typer(
+        name="launchpad",
+        cls=_Group,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # Rich would double the time of --help
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        epilog="Exit codes: 0 ok, 1 you can mend it, 2 usage, 3 would not stay up, 4 blocked by a hazard, 130 Ctrl-C.",
+    )
+    app.callback()(root)
+    for name, command in COMMANDS.items():
+        if name not in named:
+            app.command(name, cls=_Command, help=command.says)(_not_named)
+            continue
+        found = getattr(import_module(f"launchpad.cli.{command.module}"), command.attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found)
+        else:
+            app.command(name, cls=_Command)(found)
+    return app
+
+
+def _not_named() -> None:
+    raise AssertionError("a command was run that no word of the command line names")
+
+
+def _run(words: list[str]) -> None:
+    # A shell that completes hands its words over in the environment; then every command must be there.
+    completing = "_LAUNCHPAD_COMPLETE" in os.environ
+    application(COMMANDS if completing else [name for name in COMMANDS if name in words])()
 
 
 def main() -> None:
     """Run the command line. A LaunchpadError becomes its message, its hint and its exit code; a bug keeps its traceback."""
     try:
-        app()
+        _run(sys.argv[1:])
     except LaunchpadError as error:
+        from launchpad.cli import render
+
         render.error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
