@@ -232,7 +232,7 @@ def _one(world: World, view: dict[str, Any]) -> str:
         ("phase", f"{view['phase']}{progress} for {since}"),
         ("reason", view["reason"]),
         ("hint", view["hint"]),
-        ("endpoint", f"{view['endpoint']}/v1  (model {view['model']})"),
+        ("endpoint", f"{view['endpoint']}/v1  (model {view['model']})" if view["endpoint"] else "unknown"),
         ("restarts", f"{view['restarts']}, {view['failures']} failures since the last stable spell"),
         ("supervisor", f"process {supervisor['pid']}" if supervisor["alive"] else "none"),
         *(("container", f"{item['name']}  {item['id'][:12]}  {item['image']}") for item in view["containers"]),

@@ -76,7 +76,10 @@ def rehearse(
     if list_faults:
         render.out(explain())
         return
-    faults = tuple(str(item) for item in parse_faults(fault or []))
+    try:
+        faults = tuple(str(item) for item in parse_faults(fault or []))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}", param_hint="--fault") from error
     world = World()
     choice = RehearsalChoice(rig, faults, load_seconds)
     render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
@@ -213,10 +216,14 @@ def _await_end(world: World, name: str, pid: int) -> None:
 
 
 def _serves(world: World, spec: Spec) -> bool:
-    """Whether a living supervisor says that this very spec is READY."""
+    """Whether a living supervisor says that this very spec is READY; other probes or another backoff are another spec to it."""
+    from launchpad.cli import launch
     from launchpad.supervise.machine import Phase
     from launchpad.supervise.snapshot import Snapshot
 
+    asked = launch.last_wanted(world, spec.name)
+    if asked is None or not asked.wanted or asked.spec != spec:
+        return False
     deployment = world.store.deployment(spec.name)
     snapshot = deployment.read_state(Snapshot, world.clock.now())
     return (
