@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -10,13 +11,27 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
 
-import launchpad.rehearse
+from launchpad.rehearse.image import SCRIPT, sources
 
-ENGINE = Path(launchpad.rehearse.__file__).with_name("engine.py")
+_IMAGE = tempfile.TemporaryDirectory(prefix="launchpad-test-standin-")
+atexit.register(_IMAGE.cleanup)
+
+
+def unpacked(folder: Path) -> Path:
+    """The stand-in as it lies in its image, with no other part of launchpad near it; its script."""
+    for name, source in sources().items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(source)
+    return folder / Path(SCRIPT).name
+
+
+ENGINE = unpacked(Path(_IMAGE.name))
 
 
 def free_port() -> int:
@@ -27,7 +42,7 @@ def free_port() -> int:
 
 
 class Life:
-    """One run of ``engine.py`` with no site-packages, so that it cannot lean on launchpad; ended and reaped at exit."""
+    """One run of the stand-in with no site-packages, so that it cannot lean on launchpad; ended and reaped at exit."""
 
     def __init__(self, folder: Path, *words: str, env: dict[str, str] | None = None, **settings: object) -> None:
         self.port = free_port()

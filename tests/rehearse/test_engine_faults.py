@@ -145,7 +145,7 @@ def test_the_attempt_decides_once_without_a_file(tmp_path: Path) -> None:
 
 
 def test_a_host_oom_touches_nothing_where_no_limit_is_set(tmp_path: Path) -> None:
-    from launchpad.rehearse.engine import MOST_HOST_BYTES, memory_limit
+    from launchpad.rehearse.standin.harm import MOST_HOST_BYTES, memory_limit
 
     limit = memory_limit()
     if limit is not None and limit <= MOST_HOST_BYTES:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchpad.rehearse.image import changes, ensure_image, image_tag, write_rootfs
+from launchpad.rehearse.image import changes, ensure_image, image_tag, sources, write_rootfs
 from launchpad.runtime.docker import connect
 
 if TYPE_CHECKING:
@@ -37,12 +37,26 @@ def test_the_tag_is_the_same_twice_and_changes_with_the_recipe() -> None:
     assert image_tag() == image_tag() != image_tag(b"another recipe")
 
 
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_the_tag_changes_with_every_file_of_the_stand_in(name: str) -> None:
+    files = sources()
+    assert image_tag(carried=files) == image_tag() != image_tag(carried={**files, name: files[name] + b"\n"})
+
+
 def test_the_image_is_below_60_megabytes(rootfs: Path) -> None:
     assert rootfs.stat().st_size < 60_000_000
 
 
 @pytest.mark.parametrize(
-    "name", ["opt/rehearsal/engine.py", "opt/rehearsal/faults.py", "etc/passwd", "tmp", "usr/bin/python3"]
+    "name",
+    [
+        "opt/rehearsal/__main__.py",
+        "opt/rehearsal/launchpad/rehearse/faults.py",
+        "opt/rehearsal/launchpad/rehearse/standin/life.py",
+        "etc/passwd",
+        "tmp",
+        "usr/bin/python3",
+    ],
 )
 def test_the_image_holds_what_a_container_needs(name: str, rootfs: Path) -> None:
     assert name in names(rootfs)

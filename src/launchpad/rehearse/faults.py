@@ -2,8 +2,8 @@
 
 A fault is written ``[once:]KIND[:VALUE][@STAGE[+SECONDS]]``; :data:`KINDS`, :data:`STAGES` and :data:`FATAL_LINES` list what
 there is, and :func:`parse_fault` refuses everything else with those lists. The file stands alone (standard library only, no
-other part of launchpad), because it travels beside ``engine.py`` into a container that holds nothing but Python. It makes
-nothing go wrong itself: ``engine.py`` does.
+other part of launchpad), because it travels with ``standin`` into a container that holds nothing but Python. It makes nothing
+go wrong itself: ``standin/harm.py`` does.
 """
 
 from __future__ import annotations

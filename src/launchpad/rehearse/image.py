@@ -1,8 +1,9 @@
 """The stand-in's image, made on the spot: no registry, no network, no build.
 
 One layer: the Python interpreter that runs launchpad, its standard library without what a server never imports, the shared
-libraries that these link to, and the stand-in's two files. The tag is a hash of what goes in, so an unchanged image is made
-once. Nothing of this machine travels in it but those files; it is refused where their libraries cannot be told.
+libraries that these link to, and the stand-in: its package under its own name, and ``faults.py``. The tag is a hash of what
+goes in, so an unchanged image is made once. Nothing of this machine travels in it but those files; it is refused where their
+libraries cannot be told.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from launchpad.errors import ImageError
 from launchpad.runtime.base import LABEL_REHEARSAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from launchpad.runtime.base import Image, Runtime
 
 REPOSITORY: Final = "launchpad/rehearsal"
 HOME: Final = "opt/rehearsal"
 PYTHON: Final = "/usr/bin/python3"
-SCRIPT: Final = f"/{HOME}/engine.py"
+SCRIPT: Final = f"/{HOME}/__main__.py"
 #: What every container of this image starts with; the profile's own command follows.
 ENTRYPOINT: Final = (PYTHON, SCRIPT)
 
-_SOURCES: Final = ("engine.py", "faults.py")
+_ROOM: Final = Path(__file__).parent
 # fmt: off
 _LEFT_OUT: Final = frozenset({
     "__pycache__", "asyncio", "ctypes", "curses", "dbm", "distutils", "doctest.py", "ensurepip", "idlelib",
@@ -80,16 +81,30 @@ def this_interpreter() -> Interpreter:
     return Interpreter(Path(base).resolve(), stdlib, modules, sys.version)
 
 
-def image_tag(recipe: bytes | None = None) -> str:
+def sources() -> dict[str, bytes]:
+    """The stand-in's files by their path under :data:`HOME`: all of its package, and of launchpad what it imports.
+
+    They keep their full names, so that one import line holds here and there. The packages around them are empty.
+    """
+    room = "launchpad/rehearse"
+    package = {f"{room}/standin/{file.name}": file for file in sorted((_ROOM / "standin").glob("*.py"))}
+    script = package.pop(f"{room}/standin/__main__.py")
+    files = {Path(SCRIPT).name: script, f"{room}/faults.py": _ROOM / "faults.py", **package}
+    empty = dict.fromkeys(("launchpad/__init__.py", f"{room}/__init__.py"), b"")
+    return empty | {name: file.read_bytes() for name, file in files.items()}
+
+
+def image_tag(recipe: bytes | None = None, carried: Mapping[str, bytes] | None = None) -> str:
     """``launchpad/rehearsal:<12 hex digits>``, a hash of the stand-in's files, the interpreter and the recipe.
 
-    The recipe is this very file unless given: whatever changes how the image is made makes another image.
+    The recipe is this very file, and what is carried :func:`sources`, unless given: whatever changes what the image holds,
+    or how it is made, makes another image.
     """
     python = this_interpreter()
     digest = hashlib.sha256("\n".join([python.version, sysconfig.get_platform(), str(python.executable)]).encode())
     digest.update(Path(__file__).read_bytes() if recipe is None else recipe)
-    for name in _SOURCES:
-        digest.update(_source(name))
+    for name, source in (sources() if carried is None else carried).items():
+        digest.update(f"{name} {len(source)}\n".encode() + source)
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 
 
@@ -136,16 +151,12 @@ def write_rootfs(path: Path) -> None:
             _write_skeleton(tar, python.stdlib.name, _loader_directories())
             for name, text in _FILES.items():
                 _write_bytes(tar, name, text.encode())
-            for name in _SOURCES:
-                _write_bytes(tar, f"{HOME}/{name}", _source(name))
+            for name, source in sources().items():
+                _write_bytes(tar, f"{HOME}/{name}", source)
             for name in sorted(files):
                 _write_file(tar, name, files[name])
     except OSError as problem:
         raise ImageError(f"cannot put the rehearsal's image together: {problem}") from problem
-
-
-def _source(name: str) -> bytes:
-    return Path(__file__).with_name(name).read_bytes()
 
 
 def _stdlib(root: Path) -> Iterator[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from launchpad.rehearse.image import ENTRYPOINT
+from launchpad.rehearse.standin.settings import VARIABLE
 from launchpad.runtime.base import LABEL_REHEARSAL
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from launchpad.runtime.base import ContainerSpec
 
-VARIABLE: Final = "LAUNCHPAD_REHEARSAL"
 MOST_SHM_BYTES: Final = 64 << 20
 #: What a ``host-oom`` fault may fill before the kernel ends it, where the profile sets no smaller limit.
 OOM_BYTES: Final = 256 << 20
