@@ -210,12 +210,13 @@ class LogWatch:
     def _run(self) -> None:
         since = self._copy.last()
         while not self._closed.is_set():
+            seen = since  # fixed for one stream: lines of one burst may carry one time
             try:
-                with self._runtime.logs(self._id, follow=True, since=since) as lines:
+                with self._runtime.logs(self._id, follow=True, since=seen) as lines:
                     for line in lines:
                         if self._closed.is_set():
                             return
-                        if since is None or line.at is None or line.at > since:
+                        if seen is None or line.at is None or line.at > seen:
                             self._take(line)
                             since = line.at or since
                 found = self._runtime.inspect(self._id)

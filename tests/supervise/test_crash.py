@@ -1,0 +1,70 @@
+"""Why a container ended: exits and log lines against verdicts."""
+
+from __future__ import annotations
+
+import pytest
+
+from launchpad.doctor.hazards import SIGNATURES
+from launchpad.errors import ContainerError, ImageError
+from launchpad.runtime.base import ExitStatus
+from launchpad.supervise.crash import classify, describe_exit, refused
+
+
+@pytest.mark.parametrize(
+    ("exit_", "words"),
+    [
+        (ExitStatus(0), "exit code 0"),
+        (ExitStatus(1), "exit code 1"),
+        (ExitStatus(137), "killed by SIGKILL (exit code 137)"),
+        (ExitStatus(139), "killed by SIGSEGV (exit code 139)"),
+        (ExitStatus(128 + 33), "killed by signal 33 (exit code 161)"),
+        (ExitStatus(255), "exit code 255"),
+        (ExitStatus(127, error="no such program"), "could not start: no such program"),
+    ],
+)
+def test_an_exit_is_told_in_words(exit_: ExitStatus, words: str) -> None:
+    assert describe_exit(exit_) == words
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_an_exit_that_nothing_explains_is_tried_again(code: int) -> None:
+    verdict = classify(ExitStatus(code), ["all is well"])
+    assert (verdict.fatal, verdict.id) == (False, "exit.unexplained")
+
+
+def test_a_container_that_vanished_was_removed_by_somebody() -> None:
+    assert classify(None, ()).id == "container.removed"
+
+
+def test_want_of_host_memory_wins_over_whatever_the_log_says() -> None:
+    verdict = classify(ExitStatus(137, oom_killed=True), ["CUDA out of memory"])
+    assert (verdict.fatal, verdict.id) == (False, "host.out-of-memory")
+
+
+def test_a_known_line_explains_an_exit_and_carries_its_fix() -> None:
+    verdict = classify(ExitStatus(1), ["a", "torch.OutOfMemoryError: CUDA out of memory", "b"])
+    assert (verdict.fatal, verdict.id, verdict.reason) == (
+        True,
+        "gpu.out-of-memory",
+        "exit code 1: a GPU ran out of memory",
+    )
+    assert verdict.hint
+
+
+def test_the_first_row_of_the_table_wins_wherever_its_line_stands() -> None:
+    lines = ["CUDA out of memory", "Unknown SF transformation"]
+    assert classify(ExitStatus(1), lines).id == SIGNATURES[0].id
+
+
+def test_a_refused_start_is_fatal_where_the_image_is_at_fault() -> None:
+    gone = refused(ImageError("cannot create: no such image", hint="docker pull"))
+    assert (gone.fatal, gone.hint, gone.id) == (True, "docker pull", "start.refused")
+
+
+def test_a_refused_start_is_fatal_where_a_known_hazard_is_at_fault() -> None:
+    verdict = refused(ContainerError('cannot start: could not select device driver "" with capabilities: [[gpu]]'))
+    assert (verdict.fatal, verdict.id) == (True, "host.no-gpu-runtime")
+
+
+def test_a_refused_start_that_may_come_right_is_tried_again() -> None:
+    assert not refused(ContainerError("cannot start: port 8000 on 127.0.0.1 is already in use")).fatal
