@@ -50,7 +50,7 @@ def test_the_image_is_below_60_megabytes(rootfs: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "opt/rehearsal/__main__.py",
+        "opt/rehearsal/engine.py",
         "opt/rehearsal/launchpad/rehearse/faults.py",
         "opt/rehearsal/launchpad/rehearse/standin/life.py",
         "etc/passwd",

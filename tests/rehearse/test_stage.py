@@ -64,7 +64,7 @@ def test_the_whole_rehearsal_of_a_container() -> None:
         REAL,
         image="launchpad/rehearsal:1",
         image_id="sha256:bb",
-        entrypoint=("/usr/bin/python3", "/opt/rehearsal/__main__.py"),
+        entrypoint=("/usr/bin/python3", "/opt/rehearsal/engine.py"),
         env=(("LAUNCHPAD_REHEARSAL", told), ("NCCL_P2P_DISABLE", "1"), ("SGLANG_CACHE_DIR", "/cache/sglang")),
         mounts=(Mount("volume", "launchpad-cache-1", "/cache", read_only=False),),
         gpus=None,

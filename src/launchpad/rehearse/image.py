@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 REPOSITORY: Final = "launchpad/rehearsal"
 HOME: Final = "opt/rehearsal"
 PYTHON: Final = "/usr/bin/python3"
-SCRIPT: Final = f"/{HOME}/__main__.py"
+SCRIPT: Final = f"/{HOME}/engine.py"
 #: What every container of this image starts with; the profile's own command follows.
 ENTRYPOINT: Final = (PYTHON, SCRIPT)
 

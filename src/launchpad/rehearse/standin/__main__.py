@@ -1,4 +1,4 @@
-"""Run one life of the stand-in; its exit code is the process's. In the image this file stands beside the packages."""
+"""Run one life of the stand-in; its exit code is the process's. In the image this file is ``engine.py``, beside the packages."""
 
 from __future__ import annotations
 

@@ -46,14 +46,14 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A tqdm bar that counts the settings' shards, from the share ``first`` to ``last``.
+    """A tqdm bar that counts the settings' shards, for the ``span`` of the stage that comes after ``first``.
 
     Where it has ``names``, it counts those, and ``label`` may hold ``{name}``, the one in work.
     """
 
     label: str
     first: float
-    last: float
+    span: float
     names: tuple[object, ...] = ()
     when: Condition | None = None
 
@@ -93,7 +93,7 @@ def _count(life: Life, bar: Bar, begun: float) -> Iterator[float]:
     label = bar.label.format(name=names[0])
     life.log.bar(label, 0, total, 0.0)
     for done in range(1, total + 1):
-        yield bar.first + (bar.last - bar.first) * done / total
+        yield bar.first + bar.span * done / total
         label = bar.label.format(name=names[min(done, total - 1)])
         life.log.bar(label, done, total, time.monotonic() - begun)
 

@@ -72,7 +72,7 @@ SCRIPT: Final[Script] = {
     ),
     "weights": (
         Line("Load weight begin. avail mem=93.61 GB", EACH),
-        Bar("Multi-thread loading shards", 0.05, 0.95),
+        Bar("Multi-thread loading shards", 0.05, 0.9),
         Line(
             "Load weight end. elapsed={seconds[weights]:.2f} s, type=DeepseekV4ForCausalLM, avail mem=51.87 GB, "
             "mem usage=41.74 GB.",

@@ -85,7 +85,7 @@ SCRIPT: Final[Script] = {
     ),
     "weights": (
         Line("{loading}", EACH, "{loader}"),
-        Bar("Loading safetensors checkpoint shards", 0.05, 0.95),
+        Bar("Loading safetensors checkpoint shards", 0.05, 0.9),
         Line("Loading weights took {seconds[weights]:.2f} seconds", 0, "default_loader.py:430"),
         Line("Model loading took 41.74 GiB and {loaded:.6f} seconds", EACH, "model_runner.py:305"),
     ),
