@@ -1,9 +1,10 @@
 """Recorded rigs: facts of machines that are not here, from ``rigs/*.toml``.
 
-A recorded rig stands in for a survey: ``doctor --rig``, ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It is looked for in a
-``rigs`` folder under each directory of a path list, first wins, and last among the shipped ones. Every figure is one that the
-file states; what it does not state is None, and no sample is ever made up. GPU UUIDs are counted from one under a prefix that
-no driver gives out, so a recorded card can never be taken for a real one. This module refuses to ask a driver anything.
+A recorded rig stands in for a survey: ``doctor --rig``, ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It
+is looked for in a ``rigs`` folder under each directory of a path list, first wins, and last among the shipped ones. Every
+figure is one that the file states; what it does not state is None, and no sample is ever made up. GPU UUIDs are counted from
+one under a prefix that no driver gives out, so a recorded card can never be taken for a real one. This module refuses to ask a
+driver anything.
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ class _Docker(_Part):
     cgroup_version: Line | None = None
 
 
-class _Rig(_Part):
+class RigFile(_Part):
+    """A rig's file: everything but the GPUs, their source and their date may be left out."""
+
     format: Literal[1]
     summary: Line
     basis: Literal["surveyed", "composed"]
@@ -180,7 +183,7 @@ class _Rig(_Part):
     gpu: Annotated[list[_Gpu], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _links_join_two_cards(self) -> _Rig:
+    def _links_join_two_cards(self) -> RigFile:
         cards = sum(card.count for card in self.gpu)
         for links in self.links or ():
             for a, b in () if links.pairs == "all" else links.pairs:
@@ -280,7 +283,7 @@ def read_rig(path: Path) -> RecordedRig:
     except (tomllib.TOMLDecodeError, RecursionError) as problem:
         raise _wrong(path, [f"{path}: is no TOML: {problem}"]) from problem
     try:
-        rig = _Rig.model_validate(table)
+        rig = RigFile.model_validate(table)
     except ValidationError as problem:
         lines = [f"{path}: {_where(error['loc'])}{_what(error['msg'])}" for error in problem.errors()]
         raise _wrong(path, lines) from problem
@@ -304,7 +307,7 @@ def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple
     )
 
 
-def _recorded(path: Path, rig: _Rig) -> RecordedRig:
+def _recorded(path: Path, rig: RigFile) -> RecordedRig:
     cards = [(card, number) for card in rig.gpu for number in range(card.count)]
     facts = RigFacts(
         gpus=tuple(_gpu(index, card, number) for index, (card, number) in enumerate(cards)),
@@ -371,7 +374,7 @@ def _gpu(index: int, card: _Gpu, number: int) -> Gpu:
     )
 
 
-def _links(rig: _Rig, cards: int) -> tuple[GpuLink, ...] | None:
+def _links(rig: RigFile, cards: int) -> tuple[GpuLink, ...] | None:
     if rig.links is None:
         return None
     found: dict[tuple[int, int], GpuLink] = {}
