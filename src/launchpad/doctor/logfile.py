@@ -1,8 +1,8 @@
 """An engine's log, explained: which known signatures stand in it.
 
 The file may be anything: five gigabytes, one endless line, binary. At most its first 2 and its last 16 MiB are read
-(some five seconds of work), in lines of at most 64 KiB, and whoever asked is told how much was left out. The signatures are those of
-the crash classifier.
+(some five seconds of work), in lines of at most 64 KiB, and whoever asked is told how much was left out. The signatures are those
+of the crash classifier.
 """
 
 from __future__ import annotations

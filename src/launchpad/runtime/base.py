@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from launchpad.runtime.archive import Tree
+
 #: Labels on a container are the truth about what runs; one constant each.
 LABEL_PREFIX: Final = "io.launchpad."
 #: The deployment a container belongs to.
@@ -208,6 +210,13 @@ class RuntimeInfo:
     gpu_ready: bool | None
 
 
+class ImageFiles(Protocol):
+    """The files of an image, looked at without running it."""
+
+    def read(self, path: str, wanted: Callable[[str], bool]) -> Tree | None:
+        """The regular files at or under ``path`` (absolute), with the bytes of those whose name is wanted; None: no such path."""
+
+
 class Runtime(Protocol):
     """What runs containers. Every method raises :class:`~launchpad.errors.LaunchpadError`, never a foreign error."""
 
@@ -234,6 +243,9 @@ class Runtime(Protocol):
 
     def import_image(self, tar: Path, tag: str, *, changes: tuple[str, ...]) -> Image:
         """Make a one-layer image of a root filesystem's tar; ``changes`` are Dockerfile instructions."""
+
+    def files(self, image_id: str) -> AbstractContextManager[ImageFiles]:
+        """Look into an image through a container that is created, never started, and removed on leaving; raises ImageError."""
 
     def create(self, spec: ContainerSpec, secrets: Mapping[str, str]) -> Container:
         """Create, do not start; ``secrets`` maps environment names to values. Leaves nothing behind when it fails.

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from launchpad import log
 from launchpad.clock import SystemClock
 from launchpad.errors import ContainerError, ImageError, LaunchpadError, RuntimeUnavailable
+from launchpad.runtime.archive import Tree, read_tree
 from launchpad.runtime.base import (
     LABEL_DEPLOYMENT,
     LABEL_SECRETS,
@@ -188,6 +189,19 @@ class DockerRuntime:
                     raise _image_error(doing, cause, tag)
         return self._made(tag, doing)
 
+    @contextmanager
+    def files(self, image_id: str) -> Iterator[_ImageFiles]:
+        """Look into an image through a container that is created, never started, and removed on leaving."""
+        doing = f"look into image {image_id[:19]}"
+        with self._door(doing, ImageError, reference=image_id):
+            # A command is named only because Docker refuses an image without one; it is never run.
+            body = {"Image": image_id, "Cmd": ["true"], "NetworkDisabled": True, "HostConfig": {"NetworkMode": "none"}}
+            made = self._client.create_container_from_config(body)
+        try:
+            yield _ImageFiles(self, str(made["Id"]), doing)
+        finally:
+            self._remove_quietly(str(made["Id"]))
+
     # ------------------------------------------------------------------ containers
 
     def create(self, spec: ContainerSpec, secrets: Mapping[str, str]) -> Container:
@@ -272,6 +286,20 @@ class DockerRuntime:
                 raise
         column = table["Titles"].index("PID")
         return tuple(int(row[column]) for row in table["Processes"] or ())
+
+    def read_archive(self, container_id: str, path: str, wanted: Callable[[str], bool], doing: str) -> Tree | None:
+        """The regular files at or under ``path`` of a container, running or not; None where there is no such path."""
+        with self._door(f"{doing} at {path}", ImageError):
+            found = self._found(lambda: self._client.get_archive(container_id, path))
+            if found is None:
+                return None
+            chunks, _ = found
+            try:
+                return read_tree(chunks, wanted)
+            except ValueError as error:
+                raise ImageError(f"cannot {doing} at {path}: {error}") from error
+            finally:
+                chunks.close()
 
     # ------------------------------------------------------------------ streams
 
@@ -504,6 +532,17 @@ class DockerRuntime:
             f"cannot follow the Docker Engine's events: the Docker Engine at {self._host} closed the connection",
             hint="sudo systemctl status docker",
         )
+
+
+class _ImageFiles:
+    """The files of a container that was never started."""
+
+    def __init__(self, runtime: DockerRuntime, container_id: str, doing: str) -> None:
+        self._runtime, self._id, self._doing = runtime, container_id, doing
+
+    def read(self, path: str, wanted: Callable[[str], bool]) -> Tree | None:
+        """The regular files at or under ``path``; the engine resolves it inside the image's own root."""
+        return self._runtime.read_archive(self._id, path, wanted, self._doing)
 
 
 class _Stream(Generic[T]):
