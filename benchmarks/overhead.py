@@ -7,12 +7,12 @@ supervisor, a proof, a journal.
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measure import Series, in_turns
+from benchmarks.footprint import processor_s
+from benchmarks.measure import Series, in_turns, timed
 from benchmarks.ready_latency import start_bare, warm_up
 from benchmarks.report import Result, Row
 from benchmarks.stand import first_completion, remove, stand
@@ -29,6 +29,7 @@ def run() -> Result:
     bare = Series("`docker run` to first completion")
     served = Series("`launchpad rehearse` to first completion")
     returned = Series("`launchpad rehearse` to its return, READY")
+    processor, supervisor = Series("processor time of `launchpad rehearse`"), Series("processor time of its supervisor")
     with stand("overhead") as place:
         warm_up(place)
         spec = place.spec()
@@ -36,13 +37,14 @@ def run() -> Result:
         def launched() -> None:
             command = place.rehearse(load_seconds=LOAD_SECONDS)
             begin, (ended, answered) = _both(
-                lambda: subprocess.run(
-                    command, env=place.environ, capture_output=True, check=True, stdin=subprocess.DEVNULL
-                ),
+                lambda: processor.samples.append(timed(command, place.environ).cpu_s),
                 lambda: first_completion(place.port, spec.model),
             )
             returned.samples.append(ended - begin)
             served.samples.append(answered - begin)
+            supervisor.samples.append(
+                processor_s(int((place.deployment / "supervisor.lock").read_text(encoding="ascii")))
+            )
             place.down()
 
         def plain() -> None:
@@ -60,7 +62,11 @@ def run() -> Result:
     return Result(
         "overhead: `up` over a bare `docker run`",
         f"{ROUNDS} rounds in turns, the same container, a load of {LOAD_SECONDS:g} s. Differences are of the same round.",
-        (Row(bare, "ms"), Row(served, "ms"), Row(returned, "ms"), Row(over, "ms", 1.0), Row(later, "ms")),
+        (
+            *(Row(series, "ms") for series in (bare, served, returned)),
+            Row(over, "ms", 1.0),
+            *(Row(series, "ms") for series in (later, processor, supervisor)),
+        ),
     )
 
 
