@@ -12,7 +12,7 @@ import pytest
 
 from launchpad.rehearse.image import ensure_image
 from launchpad.runtime.docker import connect
-from tests.e2e.harness import Rig
+from tests.e2e.harness import NewRig, Rig, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -26,18 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure tells what launchpad and Docker saw."""
-    report = (yield).get_result()  # type: ignore[attr-defined] # pluggy's result object
-    if report.failed and call_is_over(report):
+    report = yield
+    if report.failed and report.when == "call":
         for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, Rig):
-                report.sections.append(("what launchpad and Docker saw", value.describe()))
-
-
-def call_is_over(report: pytest.TestReport) -> bool:
-    return report.when == "call"
+            seen = value.rig if isinstance(value, Scene) else value
+            if isinstance(seen, Rig):
+                report.sections.append(("what launchpad and Docker saw", seen.describe()))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -66,17 +64,19 @@ def image(client: docker.DockerClient) -> str:
 @pytest.fixture
 def rig(tmp_path: Path, client: docker.DockerClient, image: str) -> Iterator[Rig]:
     """A launchpad of the test's own; nothing of it is left afterwards, or the test fails."""
-    yield from _rig(tmp_path / "rig", client)
+    made = Rig(tmp_path / "rig", client)
+    yield made
+    assert made.close() == []
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, client: docker.DockerClient, image: str) -> Iterator[Rig]:
-    """A launchpad for tests of one module that only look."""
-    yield from _rig(tmp_path_factory.mktemp("shared") / "rig", client)
+def shared(tmp_path_factory: pytest.TempPathFactory, client: docker.DockerClient, image: str) -> Iterator[NewRig]:
+    """Makes launchpads for scenes of which several tests of one module look at the outcome."""
+    made: list[Rig] = []
 
+    def new() -> Rig:
+        made.append(Rig(tmp_path_factory.mktemp("shared") / "rig", client))
+        return made[-1]
 
-def _rig(root: Path, client: docker.DockerClient) -> Iterator[Rig]:
-    made = Rig(root, client)
-    yield made
-    left = made.close()
-    assert left == []
+    yield new
+    assert [left for rig in made for left in rig.close()] == []

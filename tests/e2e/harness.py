@@ -1,12 +1,13 @@
 """A place of its own for each end-to-end test: a state directory, profiles, a Docker Engine's containers, and nothing left behind.
 
-A :class:`Rig` runs the ``launchpad`` command as a person does, in processes of its own, and looks at what came of it: exit code,
-stdout, stderr, ``status --json``, ``events --json``, and Docker's own account. Names, ports and volumes are never shared between two
-rigs, so that any number of runs may use one Docker Engine. Nothing here sleeps for a fixed time, and no missing engine is skipped over.
+A :class:`Rig` runs the ``launchpad`` command as a person does, in processes of its own, and looks at what came of it: exit
+code, stdout, stderr, ``status --json``, ``events --json``, and Docker's own account. Names, ports and volumes are never shared
+between two rigs, so that any number of runs may use one Docker Engine. Nothing here waits for a fixed time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import docker
 import docker.errors
@@ -339,28 +340,25 @@ class Rig:
         return "\n".join(parts)
 
     def close(self) -> list[str]:
-        """Bring everything down and remove what is left; what was still there after ``down``, in words."""
+        """End this rig's processes by the pids it knows and remove its containers and volumes; what is left even so, in words."""
         for started in self._started:
             if started.poll() is None:
                 started.kill()
                 started.communicate()
-        volumes = self._volumes()
-        names = [folder.name for folder in (self.state / "deployments").glob("*") if (folder / "spec.json").exists()]
-        up = [name for name in names if self.supervisor(name) is not None or self.container(name) is not None]
-        left = []
-        if up:
-            ran = self.run("down", *up)
-            left += [] if ran.code == 0 else [f"down failed: {ran.err}"]
-        left += [f"process {pid}: {line}" for pid, line in self.processes().items()]
+        for folder in (self.state / "deployments").glob("*"):
+            if pid := self.supervisor(folder.name):
+                os.kill(pid, signal.SIGKILL)
+        for container in self.mine():
+            container.remove(force=True)
+        for volume in self._volumes():
+            with contextlib.suppress(docker.errors.NotFound):
+                self.client.api.remove_volume(volume)
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(lambda: not self.processes(), 5)
+        left = [f"process {pid}: {line}" for pid, line in self.processes().items()]
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
-        for container in self.mine():
-            left.append(f"container {container.name} ({container.status})")
-            container.remove(force=True)
-        for volume in volumes:
-            with_it = self.client.api.volumes({"name": volume})["Volumes"] or []
-            for found in with_it:
-                self.client.api.remove_volume(found["Name"])
+        left += [f"container {container.name}" for container in self.mine()]
         shutil.rmtree(self.root, ignore_errors=True)
         return left
 
@@ -371,3 +369,19 @@ class Rig:
             if cache is not None:
                 found.add(cache["volume"])
         return found
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A story that has been played to its end: where, with which deployment, and what the command that played it said."""
+
+    rig: Rig
+    name: str
+    ran: Ran
+
+
+class NewRig(Protocol):
+    """Makes one more launchpad, which the module's end takes down."""
+
+    def __call__(self) -> Rig:
+        """The next one."""

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from tests.e2e.harness import Rig, eventually
+import os
+import signal
+
+import pytest
+
+from tests.e2e.harness import NewRig, Rig, Scene, eventually
 
 
-def test_down_leaves_no_container_and_no_process_and_twice_is_fine(rig: Rig) -> None:
+@pytest.fixture(scope="module")
+def stopped(shared: NewRig) -> Scene:
+    """A server that was brought up and taken down."""
+    rig = shared()
     name = rig.profile()
     rig.rehearse(name).ends(0)
-    rig.run("down", name).ends(0, f"{name} is down: no container and no supervisor is left")
-    assert rig.mine() == []
-    assert rig.processes() == {}
-    assert rig.status(name)["phase"] == "STOPPED"
-    rig.run("down", name).ends(0, "is down already")
+    return Scene(rig, name, rig.run("down", name).ends(0))
 
 
-def test_down_lets_the_engine_drain(rig: Rig) -> None:
-    name = rig.profile()
-    rig.rehearse(name).ends(0)
-    rig.run("down", name).ends(0)
-    assert "SIGTERM received" in rig.run("logs", name).ends(0).out
-    assert rig.crashes(name) == 0
+def test_down_leaves_no_container_and_no_process(stopped: Scene) -> None:
+    assert f"{stopped.name} is down: no container and no supervisor is left" in stopped.ran.out
+    assert stopped.rig.mine() == []
+    assert stopped.rig.processes() == {}
+    assert stopped.rig.status(stopped.name)["phase"] == "STOPPED"
+
+
+def test_down_twice_is_fine(stopped: Scene) -> None:
+    stopped.rig.run("down", stopped.name).ends(0, "is down already")
+
+
+def test_down_lets_the_engine_drain_which_is_no_crash(stopped: Scene) -> None:
+    assert "SIGTERM received" in stopped.rig.run("logs", stopped.name).ends(0).out
+    assert stopped.rig.crashes(stopped.name) == 0
+
+
+def test_down_of_a_name_that_was_never_up_says_what_is(stopped: Scene) -> None:
+    stopped.rig.run("down", stopped.name[:-1]).ends(1, "was never brought up here", f"did you mean {stopped.name}")
 
 
 def test_down_during_the_load_stops_it(rig: Rig) -> None:
     name = rig.profile()
     rig.rehearse(name, load=30, words=["--detach"]).ends(0)
     rig.await_event(name, "stage")
-    rig.run("down", name).ends(0)
+    told = rig.run("down", name, "--json").ends(0).lines
+    assert [item["to"] for item in told if item["event"] == "phase"] == ["STOPPING", "STOPPED"]
     assert rig.history(name) == ["STARTING", "STOPPING", "STOPPED"]
     assert rig.mine() == []
 
@@ -50,17 +67,7 @@ def test_a_server_that_ignores_sigterm_is_killed_after_the_grace_and_that_is_sai
     assert rig.mine() == []
 
 
-def test_down_with_json_gives_objects_only(rig: Rig) -> None:
-    name = rig.profile()
-    rig.rehearse(name).ends(0)
-    told = rig.run("down", name, "--json").ends(0).lines
-    assert [item["to"] for item in told if item["event"] == "phase"] == ["STOPPING", "STOPPED"]
-
-
 def test_down_works_where_no_supervisor_runs(rig: Rig) -> None:
-    import os
-    import signal
-
     name = rig.profile()
     rig.rehearse(name).ends(0)
     pid = rig.supervisor(name)
@@ -80,9 +87,3 @@ def test_restart_gives_a_new_container_of_the_same_spec(rig: Rig) -> None:
     view = rig.status(name)
     assert rig.inspect(name)["Id"] != before
     assert (view["spec_hash"], view["restarts"], view["ready"]) == (spec, 0, True)
-
-
-def test_down_of_a_name_that_was_never_up_says_what_is(rig: Rig) -> None:
-    name = rig.profile()
-    rig.rehearse(name).ends(0)
-    rig.run("down", name[:-1]).ends(1, "was never brought up here", f"did you mean {name}")

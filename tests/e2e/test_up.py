@@ -10,22 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Ran, Rig
-
-
-class Served:
-    """One rehearsed server that several tests look at, and what `rehearse` said."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
-        self.name = rig.profile("served")
-        self.ran: Ran = rig.rehearse(self.name, load=1.0).ends(0)
-        self.started_at = rig.started_at(self.name)
+from tests.e2e.harness import NewRig, Rig, Scene
 
 
 @pytest.fixture(scope="module")
-def served(shared: Rig) -> Served:
-    return Served(shared)
+def served(shared: NewRig) -> Scene:
+    """One rehearsed server that several tests look at."""
+    rig = shared()
+    name = rig.profile()
+    return Scene(rig, name, rig.rehearse(name, load=1.0).ends(0))
 
 
 def post(curl: str) -> dict[str, Any]:
@@ -39,7 +32,7 @@ def post(curl: str) -> dict[str, Any]:
     return found
 
 
-def test_up_prints_endpoint_model_time_and_a_curl_line_that_works(served: Served) -> None:
+def test_up_prints_endpoint_model_time_and_a_curl_line_that_works(served: Scene) -> None:
     port = served.rig.ports[served.name]
     served.ran.ends(0, f"http://127.0.0.1:{port}/v1", "deepseek-v4-flash", "is READY after")
     curl = next(line for line in served.ran.out.splitlines() if "curl " in line)
@@ -47,7 +40,7 @@ def test_up_prints_endpoint_model_time_and_a_curl_line_that_works(served: Served
     assert "rehearsal" in answer["choices"][0]["message"]["content"]
 
 
-def test_a_rehearsal_always_says_that_it_is_one(served: Served) -> None:
+def test_a_rehearsal_always_says_that_it_is_one(served: Scene) -> None:
     assert "REHEARSAL" in served.ran.err
     assert "REHEARSAL" in served.ran.out
     assert "REHEARSAL" in served.rig.run("status").ends(0).out
@@ -56,20 +49,20 @@ def test_a_rehearsal_always_says_that_it_is_one(served: Served) -> None:
     assert served.rig.inspect(served.name)["Config"]["Labels"]["io.launchpad.rehearsal"] == "true"
 
 
-def test_the_stages_of_the_load_are_told_in_order(served: Served) -> None:
+def test_the_stages_of_the_load_are_told_in_order(served: Scene) -> None:
     stages = [event.reason for event in served.rig.journal(served.name) if event.event == "stage"]
     order = ["start", "distributed", "weights", "memory", "compile", "graphs", "warm-up", "serving"]
     assert stages == [stage for stage in order if stage in stages]
     assert {"weights", "compile", "graphs", "serving"} <= set(stages)
 
 
-def test_ready_comes_only_after_a_real_completion(served: Served) -> None:
+def test_ready_comes_only_after_a_real_completion(served: Scene) -> None:
     ready = [event for event in served.rig.journal(served.name) if event.to == "READY"]
     assert [event.from_ for event in ready] == ["STARTING"]
     assert "came back" in ready[0].reason
 
 
-def test_status_has_the_published_names(served: Served) -> None:
+def test_status_has_the_published_names(served: Scene) -> None:
     view = served.rig.status(served.name)
     assert {"phase": view["phase"], "ready": view["ready"], "restarts": view["restarts"]} == {
         "phase": "READY",
@@ -84,24 +77,30 @@ def test_status_has_the_published_names(served: Served) -> None:
     assert [item["name"] for item in served.rig.run("status", "--json").ends(0).json] == [served.name]
 
 
-def test_events_have_the_published_names(served: Served) -> None:
+def test_events_have_the_published_names(served: Scene) -> None:
     for event in served.rig.events(served.name):
         assert {"at", "event", "from", "to", "reason"} <= set(event)
 
 
-def test_an_unchanged_up_does_nothing_and_says_why(served: Served) -> None:
+def test_an_unchanged_up_does_nothing_and_says_why(served: Scene) -> None:
+    begun = served.rig.started_at(served.name)
     again = served.rig.rehearse(served.name, load=1.0).ends(0, "already ready, spec unchanged")
     assert "curl " in again.out
-    assert served.rig.started_at(served.name) == served.started_at
+    assert served.rig.started_at(served.name) == begun
 
 
-def test_an_unchanged_up_with_json_is_one_object_that_says_so(served: Served) -> None:
+def test_an_unchanged_up_with_json_is_one_object_that_says_so(served: Scene) -> None:
     told = served.rig.rehearse(served.name, load=1.0, words=["--json"]).ends(0).lines
     assert [item["event"] for item in told] == ["ready"]
     assert told[0]["unchanged"] is True
 
 
-def test_the_container_is_held_as_tightly_as_promised(served: Served) -> None:
+def test_a_second_supervisor_ends_at_once_and_names_the_first(served: Scene) -> None:
+    pid = served.rig.supervisor(served.name)
+    served.rig.run("supervise", served.name).ends(1, f"process {pid} does already")
+
+
+def test_the_container_is_held_as_tightly_as_promised(served: Scene) -> None:
     held = served.rig.inspect(served.name)
     host = held["HostConfig"]
     port = str(served.rig.ports[served.name])
@@ -157,15 +156,13 @@ def test_two_ups_at_once_make_one_supervisor_and_one_container(rig: Rig) -> None
     assert rig.history(name) == ["STARTING", "READY"]
 
 
-def test_a_second_start_is_warm_and_has_an_estimate(rig: Rig) -> None:
+def test_a_second_start_is_warm_and_a_later_one_has_an_estimate(rig: Rig) -> None:
     name = rig.profile()
-    first = rig.rehearse(name, load=0.5).ends(0, "cold: kernels are compiled on this start")
-    assert "no estimate" in first.err
+    rig.rehearse(name).ends(0, "cold: kernels are compiled on this start", "no estimate (cold)")
+    rig.run("restart", name).ends(0, "no estimate (warm)")
+    rig.run("restart", name).ends(0, "to go (warm)")
     rig.run("down", name).ends(0)
-    rig.rehearse(name, load=0.5).ends(0, "warm: an earlier start filled the cache", "(warm)")
-    rig.run("down", name).ends(0)
-    third = rig.rehearse(name, load=0.5).ends(0)
-    assert "to go (warm)" in third.err
+    rig.rehearse(name).ends(0, "warm: an earlier start filled the cache")
 
 
 def test_a_real_up_of_a_private_image_serves_and_is_no_rehearsal(rig: Rig, image: str) -> None:

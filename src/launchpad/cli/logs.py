@@ -45,10 +45,15 @@ def logs(
     deployment = world.store.known(name)
     after = _moment(world, since)
     source = _lines(world, deployment, after)
-    for at, text in deque(source, maxlen=tail) if tail is not None else source:
-        render.out(f"{at} {text}" if timestamps else text)
-    if follow:
-        _follow(world, deployment, timestamps=timestamps)
+    try:
+        for at, text in deque(source, maxlen=tail) if tail is not None else source:
+            render.out(f"{at} {text}" if timestamps else text)
+        if follow:
+            _follow(world, deployment, timestamps=timestamps)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        raise typer.Exit(0) from None
 
 
 def events(
@@ -69,15 +74,17 @@ def events(
     offset = read[-1][0] if read else 0
     found = [event for _, event in read if after is None or event.at > after]
     show = _event_json if as_json else _event_text
-    for event in found if tail is None else found[len(found) - min(tail, len(found)) :]:
-        show(event)
     try:
+        for event in found if tail is None else found[len(found) - min(tail, len(found)) :]:
+            show(event)
         while follow:
             for end, event in deployment.journal.read(offset):
                 offset = end
                 show(event)
             world.clock.sleep(_POLL_S)
     except KeyboardInterrupt:
+        if not follow:
+            raise
         raise typer.Exit(0) from None
 
 
@@ -152,18 +159,15 @@ def _follow(world: World, deployment: Deployment, *, timestamps: bool) -> None:
     position = path.stat().st_size if path.exists() else 0
     if deployment.supervisor_pid() is None:
         render.say("no supervisor runs, so nothing more is copied; launchpad up starts one")
-    try:
-        while True:
-            size = path.stat().st_size if path.exists() else 0
-            if size < position:
-                position = 0
-            if size > position:
-                with path.open("rb") as file:
-                    file.seek(position)
-                    whole = file.read(size - position).rpartition(b"\n")[0]
-                position += len(whole) + 1 if whole else 0
-                for line in whole.decode(errors="replace").splitlines():
-                    render.out(line if timestamps else line.partition(" ")[2])
-            world.clock.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    while True:
+        size = path.stat().st_size if path.exists() else 0
+        if size < position:
+            position = 0
+        if size > position:
+            with path.open("rb") as file:
+                file.seek(position)
+                whole = file.read(size - position).rpartition(b"\n")[0]
+            position += len(whole) + 1 if whole else 0
+            for line in whole.decode(errors="replace").splitlines():
+                render.out(line if timestamps else line.partition(" ")[2])
+        world.clock.sleep(_POLL_S)
