@@ -90,13 +90,13 @@ class Die(BaseException):
 class Doom:
     """Counts the calls of one thread and ends it at the ``at``-th."""
 
-    def __init__(self, at: int | None = None) -> None:
-        self._at, self.count = at, 0
+    def __init__(self, at: int | None = None, *, armed: bool = True) -> None:
+        self._at, self.count, self.armed = at, 0, armed
         self.thread: threading.Thread | None = None
         self.killed_in: str | None = None
 
     def call(self, what: str) -> None:
-        if threading.current_thread() is not self.thread or self.killed_in is not None:
+        if not self.armed or threading.current_thread() is not self.thread or self.killed_in is not None:
             return
         self.count += 1
         if self.count == self._at:
@@ -108,6 +108,8 @@ class DoomedRuntime(FakeRuntime):
     """Ends the supervisor before or after a call that changes the world, and before one that only looks."""
 
     doom = Doom()
+    #: Whether every container ends on SIGTERM.
+    obedient = False
 
     def _asked(self, method: str, *what: str) -> None:
         self.doom.call(f"before {method}")
@@ -120,6 +122,8 @@ class DoomedRuntime(FakeRuntime):
 
     def start(self, container_id: str) -> None:
         super().start(container_id)
+        if self.obedient:
+            self.dies_on(container_id, "SIGTERM", 0)
         self.doom.call("after start")
 
     def signal(self, container_id: str, signal: str) -> None:

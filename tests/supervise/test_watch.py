@@ -127,19 +127,27 @@ def test_secrets_are_hidden(copy: LogCopy, secrets: list[str], text: str, safe: 
     assert copy.safe(text) == safe
 
 
-def test_a_copy_that_cannot_be_written_is_told_once_and_goes_on_later(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_copy_that_cannot_be_written_is_told_once_and_goes_on_later(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
-    path.mkdir()
-    copy = LogCopy(path)
-    copy.write(BEGINNING, "one")
-    copy.write(BEGINNING, "two")
-    path.rmdir()
-    copy.write(BEGINNING, "three")
-    copy.close()
+    code = """
+        import sys
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from launchpad.supervise.watch import LogCopy
+        path = Path(sys.argv[1])
+        path.mkdir()
+        copy = LogCopy(path)
+        copy.write(datetime.now(UTC), "one")
+        copy.write(datetime.now(UTC), "two")
+        path.rmdir()
+        copy.write(datetime.now(UTC), "three")
+        copy.close()
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True, timeout=20
+    )
     assert path.read_text().endswith(" three\n")
-    assert capfd.readouterr().err.count("cannot copy the server's log") == 1
+    assert child.stderr.count("cannot copy the server's log") == 1
 
 
 # ---- the log and the events -----------------------------------------------------------------------------------------
