@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +13,14 @@ from launchpad.rig.host import (
     Host,
     Listener,
     container_id,
+    disk_facts,
     disk_free_bytes,
     parse_cgroup,
+    parse_driver,
     parse_listeners,
     parse_meminfo,
     parse_os_release,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -196,3 +200,89 @@ def test_a_pci_bus_that_cannot_be_read_leaves_it_unknown(tmp_path: Path) -> None
 def test_facts_that_cannot_be_read_are_none(tmp_path: Path) -> None:
     found = Host(proc=tmp_path, etc=tmp_path).read_facts()
     assert (found.ram_bytes, found.os_name) == (None, None)
+
+
+OPEN = """NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (builder@)
+GCC version:  gcc version 15.3.0 (GCC)
+"""
+CLOSED = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024
+GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (OPEN, ("580.159.04", True)),
+        (CLOSED, ("550.54.15", False)),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  590.44\n", ("590.44", True)),
+        ("GCC version:  gcc version 12.2.0\n", (None, None)),
+        ("NVRM version: " + "1" * 100_000, (None, None)),
+        ("NVRM version: \x00\xff", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_the_loaded_driver_says_its_version_and_whether_it_is_open(
+    text: str, found: tuple[str | None, bool | None]
+) -> None:
+    assert parse_driver(text) == found
+
+
+def rig(root: Path, *, first: bool = True) -> Host:
+    (root / "proc/driver/nvidia").mkdir(parents=True)
+    (root / "proc/driver/nvidia/version").write_text(OPEN)
+    (root / "proc/cmdline").write_text("quiet iommu=pt password=hunter2\n")
+    (root / "proc/self/ns").mkdir(parents=True)
+    (root / "proc/self/ns/pid").symlink_to("pid:[4026531836]" if first else "pid:[4026532511]")
+    (root / "proc/42").mkdir()
+    (root / "proc/42/comm").write_text("vllm\x1b[31m::worker\n")
+    (root / "dev").mkdir()
+    return Host(proc=root / "proc", sys_root=root / "sys", dev=root / "dev", etc=root / "etc")
+
+
+def test_the_hosts_facts_are_what_its_files_say(tmp_path: Path) -> None:
+    facts = rig(tmp_path).read_facts()
+    assert (facts.driver_loaded_version, facts.driver_open, facts.kernel_flags) == ("580.159.04", True, ("iommu=pt",))
+
+
+def test_a_host_without_files_is_unknown_not_guessed(tmp_path: Path) -> None:
+    facts = Host(proc=tmp_path, sys_root=tmp_path / "s", dev=tmp_path, etc=tmp_path).read_facts()
+    assert (facts.driver_open, facts.driver_loaded_version, facts.kernel_flags, facts.iommu, facts.acs_redirect) == (
+        (None,) * 5
+    )
+
+
+def test_limits_and_the_c_library_of_this_process_are_known() -> None:
+    facts = Host().read_facts()
+    assert (facts.memlock_bytes is None, facts.nofile is None, (facts.shm_bytes or 0) > 0) == (False, False, True)
+
+
+def test_a_process_is_named_without_its_arguments_or_control_characters(tmp_path: Path) -> None:
+    assert rig(tmp_path).command_of(42) == "vllm[31m::worker"
+
+
+def test_a_process_that_is_gone_has_no_name(tmp_path: Path) -> None:
+    assert rig(tmp_path).command_of(43) is None
+
+
+def test_inside_a_container_the_hosts_process_ids_name_nobody(tmp_path: Path) -> None:
+    assert rig(tmp_path, first=False).command_of(42) is None
+
+
+def test_a_disk_has_room_free_and_in_all(tmp_path: Path) -> None:
+    found = disk_facts("model", tmp_path / "not" / "yet")
+    assert (found.what, found.path, 0 < (found.free_bytes or 0) <= (found.total_bytes or 0)) == (
+        "model",
+        str(tmp_path / "not" / "yet"),
+        True,
+    )
+
+
+def test_a_disk_below_a_file_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert disk_facts("state", tmp_path / "file" / "below").total_bytes is None
+
+
+def test_a_file_system_that_does_not_answer_is_given_up() -> None:
+    start = time.monotonic()
+    assert (within(0.05, lambda: time.sleep(5)), time.monotonic() - start < 1) == (None, True)

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launchpad.clock import SystemClock
+from launchpad.rig.facts import DockerFacts, ForeignProcess
 from launchpad.rig.host import Host
 from launchpad.rig.nvml import NvmlProblem
 from launchpad.rig.sampler import Sampler, ask_once, child_command, main, read_line
@@ -280,3 +283,47 @@ def test_a_bus_that_cannot_be_read_leaves_the_gpus_unknown(tmp_path: Path) -> No
 def test_the_host_is_surveyed_whatever_nvml_says() -> None:
     facts = survey()
     assert (facts.cpu_count, (facts.ram_bytes or 0) > 0, bool(facts.kernel)) == (os.cpu_count(), True, True)
+
+
+def test_a_survey_takes_no_time_worth_waiting_for(tmp_path: Path) -> None:
+    start = time.monotonic()
+    survey(places=(("state", tmp_path),))
+    assert time.monotonic() - start < 0.6
+
+
+def test_a_driver_that_hangs_does_not_hang_the_survey(tmp_path: Path) -> None:
+    def hangs(_: float) -> Any:
+        return ask_once(0.3, command=child("import time; time.sleep(60)"))
+
+    start = time.monotonic()
+    assert gpus(survey(here(tmp_path, card=True), hangs))[0] is None
+    assert time.monotonic() - start < 2
+
+
+def test_the_facts_of_a_working_nvml_come_with_names_nodes_and_links(tmp_path: Path) -> None:
+    host = here(tmp_path, card=True)
+    (tmp_path / "sys/bus/pci/devices/0000:41:00.0/numa_node").write_text("1\n")
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/pid").symlink_to("pid:[4026531836]")
+    (tmp_path / "proc/42").mkdir()
+    (tmp_path / "proc/42/comm").write_text("python3\n")
+    facts = survey(host, lambda seconds: ask_once(seconds, command=stood_in("--once")))
+    first, second = facts.gpus or ()
+    assert (first.numa_node, second.numa_node, [link.topology for link in facts.links or ()], first.foreign) == (
+        1,
+        None,
+        ["hostbridge"],
+        (ForeignProcess(7, None, 500), ForeignProcess(42, "python3", 1_000)),
+    )
+
+
+def test_docker_facts_are_handed_in(tmp_path: Path) -> None:
+    assert survey(here(tmp_path, card=False), docker=DockerFacts("29.1.2")).docker == DockerFacts("29.1.2")
+
+
+def test_a_survey_carries_the_day_it_was_made(tmp_path: Path) -> None:
+    class Clock(SystemClock):
+        def now(self) -> datetime:
+            return datetime(2026, 11, 23, tzinfo=UTC)
+
+    assert survey(here(tmp_path, card=False), clock=Clock()).as_of == "2026-11-23"

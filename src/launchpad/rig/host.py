@@ -190,7 +190,7 @@ def read_disks(places: Iterable[tuple[DiskUse, Path]]) -> tuple[DiskFacts, ...]:
 
 def disk_facts(what: DiskUse, path: Path) -> DiskFacts:
     """Room on the file system that ``path`` is on or would be made on, in bytes free to us and in all."""
-    usage = _within(_PATIENCE, lambda: _usage(path))
+    usage = within(_PATIENCE, lambda: _usage(path))
     return DiskFacts(what, str(path), usage and usage[0], usage and usage[1])
 
 
@@ -316,7 +316,7 @@ def _glibc() -> str | None:
     return version.strip() or None if name == "glibc" else None
 
 
-def _within(seconds: float, call: Callable[[], _T]) -> _T | None:
+def within(seconds: float, call: Callable[[], _T]) -> _T | None:
     """What ``call`` returns, or None where it takes longer than ``seconds``; then it is left behind in its thread."""
     found: list[_T] = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)

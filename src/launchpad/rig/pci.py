@@ -28,6 +28,8 @@ _CONFIG_SPACE: Final = 4096
 _EXTENDED: Final = 256
 _ACS: Final = 0x000D
 _ACS_CONTROL: Final = 6
+#: What the bus reads as where no device answers.
+_NOBODY: Final = 0xFFFFFFFF
 _P2P_REQUEST_REDIRECT: Final = 1 << 2
 
 #: Words of the kernel's command line that say what a GPU rig's PCIe, driver and memory do.
@@ -132,6 +134,8 @@ def redirects_requests(config: bytes | None) -> bool | None:
     while at >= _EXTENDED and at not in seen and at + 4 <= len(config):
         seen.add(at)
         (header,) = struct.unpack_from("<I", config, at)
+        if header == _NOBODY:
+            return None
         if header & 0xFFFF == _ACS:
             if at + _ACS_CONTROL + 2 > len(config):
                 return None
