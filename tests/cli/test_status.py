@@ -144,14 +144,8 @@ def test_a_load_tells_how_far_it_is(launchpad: Launchpad, files: Files) -> None:
     table = launchpad("status").out
     lock.release()
 
-    assert {**shown, "elapsed_s": round(shown["elapsed_s"] / 30)} == {
-        "stage": "weights",
-        "done": 12,
-        "total": 46,
-        "warm": True,
-        "elapsed_s": 1,
-        "expected_s": 600.0,
-    }
+    assert shown.pop("elapsed_s") >= 30
+    assert shown == {"stage": "weights", "done": 12, "total": 46, "warm": True, "expected_s": 600.0}
     assert "STARTING (weights 12/46)" in table
 
 

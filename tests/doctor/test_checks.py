@@ -43,6 +43,7 @@ def eyes(
     *,
     gpu_ready: bool | None = True,
     runtime: bool = True,
+    published: tuple[str, int] | None = None,
 ) -> Eyes:
     """Eyes that see what the test says."""
 
@@ -53,7 +54,7 @@ def eyes(
         return model
 
     info = RuntimeInfo("28.0.0", "1.48", "overlay2", "2", ("runc",), gpu_ready)
-    return Eyes(lambda *_: port, checkpoint, info if runtime else None, environ or {})
+    return Eyes(lambda *_: port, checkpoint, info if runtime else None, environ or {}, published)
 
 
 def seen(
@@ -91,7 +92,8 @@ SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "launchpad down other, or set another publish.port in the profile",
     ),
     "host.port-in-use": (
-        {"looks": eyes(port="nginx (process 12)")},
+        # ours runs, and is published elsewhere
+        {"there": found(container(calm())), "looks": eyes(port="nginx (process 12)", published=("127.0.0.1", 7999))},
         "blocks",
         "cannot publish 127.0.0.1:8000: nginx (process 12) listens there",
         "end it (ss -ltnp 'sport = :8000' shows it), or set another publish.port in the profile",
@@ -185,7 +187,7 @@ def test_what_speaks_against_a_start_is_said_with_the_fix(id_: str) -> None:
 SPARED: list[tuple[str, dict[str, Any]]] = [
     ("another port of another deployment", {"claims": Claims({}, {("127.0.0.1", 8001): "other"})}),
     ("another address of another deployment", {"claims": Claims({}, {("10.1.2.3", 8000): "other"})}),
-    ("a port that is taken by this deployment itself", {"there": found(container(calm())), "looks": eyes(port="docker")}),
+    ("a port that is taken by this deployment itself", {"there": found(container(calm())), "looks": eyes(port="docker", published=("127.0.0.1", 8000))}),
     ("an image that is not there and may be pulled", {"there": found(pulled=False)}),
     (
         "an image that is not there and is built here",

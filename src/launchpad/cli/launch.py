@@ -78,7 +78,8 @@ def draft(world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = 
         spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
     )
     here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
-    findings = preflight(spec, wish.facts, found, claims, _eyes(world, runtime) if here else None)
+    published = (before.spec.host, before.spec.port) if before is not None else None
+    findings = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
     return Draft(spec, found, made, findings, warm)
 
 
@@ -128,12 +129,12 @@ def _phase(world: World, name: str) -> str | None:
     return str(snapshot.state.phase) if snapshot else None
 
 
-def _eyes(world: World, runtime: Runtime | None) -> Eyes:
+def _eyes(world: World, runtime: Runtime | None, published: tuple[str, int] | None) -> Eyes:
     from launchpad.doctor.checks import Eyes
     from launchpad.model.checkpoint import inspect_checkpoint
     from launchpad.rig.host import Host
 
-    return Eyes(Host().port_is_taken, inspect_checkpoint, runtime.info() if runtime else None, world.environ)
+    return Eyes(Host().port_is_taken, inspect_checkpoint, runtime.info() if runtime else None, world.environ, published)
 
 
 def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:

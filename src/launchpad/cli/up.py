@@ -49,6 +49,15 @@ def up(
     bring_up(world, launch.load(world, name, rig=None), as_json=as_json, detach=detach)
 
 
+def _list_faults(wanted: bool) -> None:
+    """Typer's callback of ``--list-faults``: it needs no profile."""
+    if wanted:
+        from launchpad.rehearse.faults import explain
+
+        render.out(explain())
+        raise typer.Exit
+
+
 def rehearse(
     name: Annotated[str, typer.Argument(help="Profile name, or path of a profile.", autocompletion=complete.profiles)],
     rig: Annotated[str, typer.Option(help="Recorded rig to play.", autocompletion=complete.rigs)] = "4x-rtx-pro-6000",
@@ -59,7 +68,10 @@ def rehearse(
         ),
     ] = None,
     load_seconds: Annotated[float, typer.Option(min=0.1, max=7200, help="How long a cold load takes.")] = 8.0,
-    list_faults: Annotated[bool, typer.Option("--list-faults", help="Say what can go wrong, and end.")] = False,
+    list_faults: Annotated[  # noqa: ARG001 - an eager option has done its work in its callback
+        bool,
+        typer.Option("--list-faults", help="Say what can go wrong, and end.", is_eager=True, callback=_list_faults),
+    ] = False,
     as_json: JsonOption = False,
     detach: DetachOption = False,
 ) -> None:
@@ -71,11 +83,8 @@ def rehearse(
     """
     from launchpad.cli import launch
     from launchpad.deploy.spec import RehearsalChoice
-    from launchpad.rehearse.faults import explain, parse_faults
+    from launchpad.rehearse.faults import parse_faults
 
-    if list_faults:
-        render.out(explain())
-        return
     try:
         faults = tuple(str(item) for item in parse_faults(fault or []))
     except ValueError as error:

@@ -97,8 +97,10 @@ def _publish(port: Port) -> str:
 
 
 def _mount(mount: Mount) -> str:
-    source = f",source={mount.source}" if mount.kind != "tmpfs" else ""
-    return f"type={mount.kind}{source},target={mount.target}" + (",readonly" if mount.read_only else "")
+    """Docker reads this word as a line of CSV: a path with a comma is quoted."""
+    source = [] if mount.kind == "tmpfs" else [f"source={mount.source}"]
+    fields = [f"type={mount.kind}", *source, f"target={mount.target}", *(["readonly"] if mount.read_only else [])]
+    return ",".join(f'"{field}"' if "," in field else field for field in fields)
 
 
 def compose(spec: Spec) -> dict[str, Any]:

@@ -290,11 +290,9 @@ def _counted(
     count = profile.gpus.number if profile.gpus is not None else 0
     fitting = [gpu for gpu in gpus if unsuitable(profile, gpu) is None]
     free = [gpu for gpu in fitting if gpu.uuid not in taken]
-    kept = [gpu for gpu in free if gpu.uuid in keep]
-    if len(kept) == count:
-        return tuple(kept)
     if len(free) >= count:
-        return tuple(free[:count])
+        held_first = sorted(free, key=lambda gpu: gpu.uuid not in keep)
+        return tuple(sorted(held_first[:count], key=lambda gpu: gpu.index))
     if len(fitting) >= count:
         holders = sorted({taken[gpu.uuid] for gpu in fitting if gpu.uuid in taken})
         held = ", ".join(f"{gpu.index} ({taken[gpu.uuid]})" for gpu in fitting if gpu.uuid in taken)

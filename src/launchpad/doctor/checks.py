@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """How a check looks outside: who listens on a port, what is in a model directory, what the runtime says, the environment."""
+    """How a check looks outside: who listens on a port, what is in a model directory, what the runtime says, the environment.
+
+    ``published`` is where this very deployment is published now, which is no obstacle to itself.
+    """
 
     port_holder: Callable[[str, int], str | None]
     checkpoint: Callable[[Path], Checkpoint]
     runtime: RuntimeInfo | None
     environ: Mapping[str, str]
+    published: tuple[str, int] | None = None
 
 
 def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes: Eyes | None) -> tuple[Finding, ...]:
@@ -42,10 +46,11 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
 
     Without ``eyes`` only what the spec and the facts themselves tell is judged: the spec is for another rig than this one.
     """
-    findings = [*_image(spec, found), *_published(spec), *_power(spec, facts)]
+    findings = [*_image_pinned(spec), *_published(spec), *_power(spec, facts)]
     if eyes is not None:
         findings.extend(_port(spec, found, claims, eyes))
         findings.extend(_strangers(found))
+        findings.extend(_image_here(spec, found))
         findings.extend(_secrets(spec, eyes))
         if spec.rehearsal is None:
             findings.extend(_model(spec, eyes))
@@ -64,8 +69,8 @@ def _port(spec: Spec, found: Observed, claims: Claims, eyes: Eyes) -> Iterator[F
             f"launchpad down {holder}, or set another publish.port in the profile",
         )
         return
-    if any(item.running for item in found.containers):
-        return  # it is ours, or will be free once ours is stopped
+    if eyes.published == (spec.host, spec.port) and any(item.running for item in found.containers):
+        return  # we ourselves listen there
     if holder := eyes.port_holder(spec.host, spec.port):
         yield Finding(
             "host.port-in-use",
@@ -86,7 +91,7 @@ def _strangers(found: Observed) -> Iterator[Finding]:
         )
 
 
-def _image(spec: Spec, found: Observed) -> Iterator[Finding]:
+def _image_here(spec: Spec, found: Observed) -> Iterator[Finding]:
     image = spec.image
     if found.image is None and image.pull == "never" and image.build_template is None and spec.rehearsal is None:
         yield Finding(
@@ -95,6 +100,10 @@ def _image(spec: Spec, found: Observed) -> Iterator[Finding]:
             f"cannot start {spec.name}: image {image.reference} is not on this Docker Engine and image.pull is never",
             f'docker pull {image.reference}, or docker load it, or set image.pull = "missing"',
         )
+
+
+def _image_pinned(spec: Spec) -> Iterator[Finding]:
+    image = spec.image
     if "@sha256:" not in image.reference and image.build_template is None and spec.rehearsal is None:
         yield Finding(
             "image.not-pinned",

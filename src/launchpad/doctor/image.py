@@ -148,7 +148,5 @@ def _deep_gemm(look: Look, kind: str, path: str) -> DeepGemm | None:
     return DeepGemm(
         "external" if kind == "external" else "vendored",
         version.group(1) if version else None,
-        None
-        if headers is None
-        else any(_SM120_HEADER.search(f"/include/deep_gemm{_below_impls(name)}") for name in headers),
+        None if headers is None else any(_SM120_HEADER.search(name) for name in headers),
     )

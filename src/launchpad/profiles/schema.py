@@ -334,8 +334,15 @@ class Publish(Part):
     )
 
 
-class HttpProbe(Part):
-    """One HTTP question, asked again and again."""
+class ReadinessProbe(Part):
+    """The HTTP question of a load: asked ten times a second until it holds, and then the completion."""
+
+    path: UrlPath | None = Field(None, description="The engine's own where unset")
+    timeout: Duration | None = Field(None, description="After that it counts as failed")
+
+
+class LivenessProbe(Part):
+    """The HTTP question of a serving replica, asked again and again."""
 
     path: UrlPath | None = Field(None, description="The engine's own where unset")
     interval: Duration | None = Field(None, description="Time between two questions")
@@ -358,8 +365,8 @@ class CompletionProbe(Part):
 class Probes(Part):
     """How launchpad asks the server whether it lives. Engines bring their own; a generic image must say `readiness.path`."""
 
-    readiness: HttpProbe = Field(default_factory=HttpProbe, description="Does it serve?")
-    liveness: HttpProbe = Field(default_factory=HttpProbe, description="Does it still live?")
+    readiness: ReadinessProbe = Field(default_factory=ReadinessProbe, description="Does it serve?")
+    liveness: LivenessProbe = Field(default_factory=LivenessProbe, description="Does it still live?")
     completion: CompletionProbe = Field(default_factory=CompletionProbe, description="One real completion")
 
 
