@@ -88,19 +88,21 @@ class Die(BaseException):
 
 
 class Doom:
-    """Counts the calls of one thread and ends it at the ``at``-th."""
+    """Ends one thread at the ``at[1]``-th call of the name ``at[0]``: counted by name, a life has the same points each time."""
 
-    def __init__(self, at: int | None = None, *, armed: bool = True) -> None:
-        self._at, self.count, self.armed = at, 0, armed
+    def __init__(self, at: tuple[str, int] | None = None, *, armed: bool = True) -> None:
+        self._at, self.armed = at, armed
+        self.points: list[tuple[str, int]] = []
         self.thread: threading.Thread | None = None
-        self.killed_in: str | None = None
+        self._dead = False
 
     def call(self, what: str) -> None:
-        if not self.armed or threading.current_thread() is not self.thread or self.killed_in is not None:
+        if not self.armed or threading.current_thread() is not self.thread or self._dead:
             return
-        self.count += 1
-        if self.count == self._at:
-            self.killed_in = what
+        point = (what, sum(name == what for name, _ in self.points) + 1)
+        self.points.append(point)
+        if point == self._at:
+            self._dead = True
             raise Die(what)
 
 
