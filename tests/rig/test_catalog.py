@@ -9,7 +9,7 @@ import pytest
 
 from launchpad.errors import NotFoundError, ProfileError
 from launchpad.rig.catalog import UUID_PREFIX, RigCatalog, read_rig, recorded_samples, shipped_directory
-from launchpad.rig.facts import GpuSample
+from launchpad.rig.facts import GpuLink, GpuSample, RigFacts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +93,23 @@ def test_a_wrong_name_is_met_with_the_nearest(tmp_path: Path) -> None:
         ("format = 1", "format = 2", "format: Input should be 1"),
         ("[[gpu]]", "[gpu]", "gpu: Input should be a valid list"),
         ("format = 1", "format = ", "is no TOML"),
+        (
+            "count = 2",
+            'count = 2\npci_bus_ids = ["0000:41:00.0"]',
+            "gpu[1]: pci_bus_ids must name one for each of 2 cards",
+        ),
+        ("count = 2", 'count = 2\npci_bus_ids = ["41:00"]', "gpu[1].pci_bus_ids[1]: String should match pattern"),
+        ("count = 2", 'count = 2\ncompute_mode = "shared"', "gpu[1].compute_mode: Input should be 'default'"),
+        ("count = 2", 'count = 2\nserial = "1"', "gpu[1].serial: is no key of a recorded rig; remove it"),
+        ("[[gpu]]", 'iommu = "on"\n[[gpu]]', "iommu: Input should be 'off', 'passthrough' or 'translated'"),
+        ("[[gpu]]", "circuit_w = 0\n[[gpu]]", "circuit_w: Input should be greater than or equal to 1"),
+        ("[[gpu]]", 'memlock = "lots"\n[[gpu]]', "memlock: 'lots' is no size"),
+        ("[[gpu]]", '[[disks]]\nwhat = "state"\npath = "/home"\n[[gpu]]', "disks[1].path: is no key of a recorded rig"),
+        (
+            "[[gpu]]",
+            '[[links]]\ntopology = "node"\npairs = [[0, 2]]\n[[gpu]]',
+            "links: [0, 2] is no pair of cards, smaller number first, of 0 to 1",
+        ),
     ],
 )
 def test_a_wrong_rig_is_refused_with_file_and_key(old: str, new: str, says: str, tmp_path: Path) -> None:
@@ -102,6 +119,12 @@ def test_a_wrong_rig_is_refused_with_file_and_key(old: str, new: str, says: str,
     assert any(
         says in line and line.startswith(f"{tmp_path / 'rigs' / 'pair.toml'}: ") for line in caught.value.problems
     )
+
+
+def test_a_rig_may_say_how_its_cards_are_joined_and_what_its_circuit_carries(tmp_path: Path) -> None:
+    more = 'circuit_w = 1800\n[[links]]\ntopology = "hostbridge"\np2p_read = false\npairs = "all"\n[[gpu]]'
+    facts = catalog(tmp_path, pair=GOOD.replace("[[gpu]]", more)).facts("pair")
+    assert (facts.circuit_w, facts.links) == (1800, (GpuLink(0, 1, "hostbridge", p2p_read=False),))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -130,3 +153,33 @@ def test_every_shipped_rig_reads_and_its_cards_are_plainly_synthetic(path: Path)
 def test_the_shipped_rtx_pro_6000_rig_is_what_its_profiles_ask_for() -> None:
     gpus = RigCatalog().facts("4x-rtx-pro-6000").gpus or ()
     assert [(gpu.sm, gpu.memory_bytes, gpu.power_limit_w) for gpu in gpus] == [("120", 97887 << 20, 600.0)] * 4
+
+
+SHIPPED = {
+    "1x-h200-measured": ("surveyed", 1, "90", "700 W"),
+    "2x-h200": ("composed", 2, "90", "700 W"),
+    "2x-h200-measured": ("surveyed", 2, "90", "700 W"),
+    "4x-a100": ("composed", 4, "80", "400 W"),
+    "4x-gb300": ("composed", 4, "103", "1400 W"),
+    "4x-rtx-pro-6000": ("composed", 4, "120", "600 W"),
+    "4x-rtx-pro-6000-max-q": ("composed", 4, "120", "300 W"),
+    "8x-rtx-pro-6000-server": ("composed", 8, "120", "600 W"),
+}
+
+
+def test_the_shipped_rigs_are_these() -> None:
+    rigs = [RigCatalog().load(name) for name in RigCatalog().names()]
+    found = {rig.name: (rig.basis, len(rig.facts.gpus or ()), *kind(rig.facts)) for rig in rigs}
+    assert found == SHIPPED
+
+
+def kind(facts: RigFacts) -> tuple[str | None, str | None]:
+    first = (facts.gpus or ())[0]
+    return first.sm, first.edition
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_shipped_rig_says_nothing_of_one_machine(name: str) -> None:
+    facts = RigCatalog().facts(name)
+    own = (facts.kernel, facts.os_name, facts.disks, facts.kernel_flags, facts.circuit_w, facts.ram_bytes)
+    assert (own, {gpu.pci_bus_id for gpu in facts.gpus or ()}) == ((None,) * 6, {None})
