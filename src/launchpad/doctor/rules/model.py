@@ -1,0 +1,183 @@
+"""Hazards of the checkpoint: too large for the cards, or of a variant that this rig or engine cannot serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from launchpad.doctor.rule import Rule, Seen
+from launchpad.doctor.rules.lookup import (
+    AS_OF,
+    engine,
+    family,
+    flag,
+    model_text,
+    name,
+    number,
+    official_checkpoint,
+    setting,
+    v4,
+    v4_on_sm120,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from launchpad.doctor.case import Case
+
+#: V4-Pro as NVIDIA's Dynamo recipe weighs it on disk, in bytes.
+V4_PRO_BYTES: Final = 865 * 10**9
+_GB: Final = 10**9
+
+
+def _memory(case: Case) -> int | None:
+    sizes = [gpu.memory_bytes for gpu in case.gpus]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
+
+
+def _too_large(case: Case) -> Iterator[Seen]:
+    memory = _memory(case)
+    weights = case.checkpoint.total_bytes if case.checkpoint is not None else 0
+    spilled = any("offload" in word for word in case.command)
+    if memory is not None and weights > memory and not spilled:
+        yield Seen(
+            f"the weights of {name(case)} are {weights / _GB:.0f} GB and its GPUs hold {memory / _GB:.0f} GB together"
+        )
+
+
+def _pro(case: Case) -> Iterator[Seen]:
+    memory = _memory(case)
+    named = "v4-pro" in model_text(case) and case.checkpoint is None
+    if named and memory is not None and memory < V4_PRO_BYTES:
+        yield Seen(
+            f"{name(case)} serves DeepSeek V4 Pro, about 865 GB of weights; its GPUs hold {memory / _GB:.0f} GB together"
+        )
+
+
+def _v41(case: Case) -> Iterator[Seen]:
+    if case.spec is not None and case.on_sm120 and family(case) == "deepseek_v41":
+        yield Seen(
+            f"{name(case)} serves DeepSeek V4.1, which is not known to stay up on SM120 cards",
+            severity="blocks"
+            if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.image.reference
+            else None,
+        )
+
+
+def _trust(case: Case) -> Iterator[Seen]:
+    if (
+        case.spec is not None
+        and v4(case)
+        and engine(case) in {"vllm", "sglang"}
+        and flag(case, "trust-remote-code") is None
+    ):
+        yield Seen(f"{name(case)} serves DeepSeek V4 without --trust-remote-code, which every recipe passes")
+
+
+def _mtp(case: Case) -> Iterator[Seen]:
+    drafts = str(setting(case, "speculative-config", "method")).endswith("mtp")
+    if drafts and v4_on_sm120(case, "vllm") and official_checkpoint(case):
+        yield Seen(f"{name(case)} speculates with MTP on a checkpoint that ships a DSpark draft instead")
+
+
+def _eagle(case: Case) -> Iterator[Seen]:
+    drafts = (flag(case, "speculative-algorithm") or "").upper() in {"EAGLE", "NEXTN"}
+    if drafts and engine(case) == "sglang" and v4(case) and official_checkpoint(case):
+        yield Seen(f"{name(case)} speculates with EAGLE on a checkpoint that ships a DSpark draft instead")
+
+
+def _dspark_depth(case: Case) -> Iterator[Seen]:
+    depth = number(str(setting(case, "speculative-config", "num_speculative_tokens")))
+    if v4_on_sm120(case, "vllm") and setting(case, "speculative-config", "method") == "dspark" and depth and depth > 5:
+        yield Seen(f"{name(case)} drafts {depth} tokens with DSpark; on these cards 3 was measured to be faster than 7")
+
+
+RULES: Final = (
+    Rule(
+        id="model.larger-than-gpus",
+        severity="blocks",
+        title="The weights do not fit the GPUs",
+        look=_too_large,
+        hint="use more GPUs, or a checkpoint of fewer bits; du -shL DIRECTORY shows what is there",
+        source="sizes of the files, and NVML's memory of the cards",
+        as_of=AS_OF,
+        basis="measured",
+        explain="Only the impossible is said here: more bytes of weights than bytes of memory. What is left for the "
+        "KV cache is another question.",
+    ),
+    Rule(
+        id="model.v4-pro-too-large",
+        severity="blocks",
+        title="DeepSeek V4 Pro on too little memory",
+        look=_pro,
+        hint="serve DeepSeek V4 Flash: launchpad plan v4-flash-sglang-tp4",
+        source="https://github.com/ai-dynamo/dynamo (recipes/deepseek-v4: V4-Pro about 865 GB on disk)",
+        as_of=AS_OF,
+        basis="reported",
+        explain="'FP8 ~500 GB' is a third party's estimate and wrong: the native FP4+FP8 checkpoint is about 865 GB,"
+        " vLLM's recipe wants 960 GB of memory. Four cards of 96 GB hold 411, eight 821; 4x GB300 hold it. "
+        "Told by the model's name, where no checkpoint was read.",
+    ),
+    Rule(
+        id="model.v41-on-sm120",
+        severity="warns",
+        title="DeepSeek V4.1 on SM120",
+        look=_v41,
+        hint="serve DeepSeek V4 Flash (not V4.1): launchpad plan v4-flash-sglang-tp4",
+        source="https://github.com/vllm-project/vllm/issues/56892",
+        as_of=AS_OF,
+        basis="reported",
+        versions="vLLM's day-0 image deepseekv41-flash-0909; SGLang dev-dsv41",
+        explain="Another family than V4: 510 GB, of which Engram tables must leave the GPUs on 4x 96 GB. vLLM's "
+        "day-0 image does not start it on SM120; SGLang started at TP=8 with EP=8 only and crashed later in "
+        "one report, served in another. Patched builds are said to work.",
+    ),
+    Rule(
+        id="model.trust-remote-code",
+        severity="warns",
+        title="DeepSeek V4 without --trust-remote-code",
+        look=_trust,
+        hint="set serving.trust_remote_code = true in the profile, for a checkpoint that you trust",
+        source="SGLang cookbook and vLLM recipe for DeepSeek V4 (docs_new, recipes/models/deepseek-ai)",
+        as_of=AS_OF,
+        basis="reported",
+        explain="Configuration and tokenizer come with the checkpoint. Engines whose transformers knows deepseek_v4 "
+        "may do without; older ones end with 'Please pass the argument trust_remote_code=True'.",
+    ),
+    Rule(
+        id="model.mtp-on-0731",
+        severity="warns",
+        title="MTP on a checkpoint made for DSpark (vLLM)",
+        look=_mtp,
+        hint="remove speculative-config from engine_args; DSpark needs vLLM with PR 51538 and FlashInfer >= 0.6.18",
+        source="vLLM 0.33.0 source distribution, recipes/models/deepseek-ai/DeepSeek-V4-Flash.yaml",
+        as_of=AS_OF,
+        basis="reported",
+        explain="The recipe: 'Do not use method: mtp on 0731.' The Preview checkpoint has the MTP head, 0731 and "
+        "0813 ship DSpark.",
+    ),
+    Rule(
+        id="model.eagle-on-0731",
+        severity="warns",
+        title="EAGLE on a checkpoint made for DSpark (SGLang)",
+        look=_eagle,
+        hint="remove speculative-algorithm from engine_args, or set it to DSPARK with SGLang 0.5.23",
+        source="https://github.com/local-inference-lab/rtx6kpro (models/deepseek-v4-flash.md)",
+        as_of=AS_OF,
+        basis="reported",
+        explain="'Standard MTP and DSpark are not interchangeable'; SGLang's own page hides the EAGLE presets for "
+        "these checkpoints.",
+    ),
+    Rule(
+        id="model.dspark-depth",
+        severity="informs",
+        title="How many tokens DSpark drafts",
+        look=_dspark_depth,
+        hint="set num_speculative_tokens to 3 in speculative-config and measure both",
+        source="https://github.com/vllm-project/recipes/issues/967",
+        as_of=AS_OF,
+        basis="reported",
+        explain="Sources disagree: the recipe says 7, the fork rejects more than the checkpoint's block of 5, a "
+        "sweep on four of these cards found 3 best and 7 a tenth slower (one rig, not repeated).",
+    ),
+)

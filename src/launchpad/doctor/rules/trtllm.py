@@ -1,0 +1,300 @@
+"""Hazards of TensorRT-LLM and Dynamo: no SM120 for DeepSeek V4, an experimental build's pin, and commands that no longer exist.
+
+These run as engine ``generic`` (a command of the profile's own), so the command's words are what is read.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from launchpad.doctor.rule import Rule, Seen
+from launchpad.doctor.rules.lookup import (
+    AS_OF,
+    engine,
+    engine_version,
+    flag,
+    name,
+    older,
+    package,
+    reference,
+    repository,
+    tag,
+    truth,
+    v4,
+    v4_on_sm120,
+    version,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from launchpad.doctor.case import Case
+
+_SM120: Final = "https://github.com/NVIDIA/TensorRT-LLM/issues/18039"
+_RELEASE: Final = "https://github.com/ai-dynamo/dynamo/releases/tag/v1.3.0-deepseek-v4-dev.1"
+_RECIPE: Final = "https://github.com/ai-dynamo/dynamo/pull/8825"
+_HEALTH: Final = "ai-dynamo 1.6.1, run here 2026-11-22"
+#: The TensorRT-LLM that NVIDIA says the DeepSeek V4 build of Dynamo carries. NVIDIA spells it 1.3.0rc15post1 too: the same version.
+PIN: Final = "1.3.0rc15.post1"
+_DEV: Final = "1.3.0-deepseek-v4-dev.1"
+#: TensorRT-LLM's main branch has DeepSeek V4 from here.
+_MERGED: Final = "1.3.0rc21"
+_BLOCKS_TAKEN: Final = frozenset({"128", "256"})
+
+
+def _words(case: Case) -> str:
+    return " ".join(case.command)
+
+
+def _is_dynamo(case: Case) -> bool:
+    return case.spec is not None and ("dynamo" in _words(case) or "/ai-dynamo/" in repository(case))
+
+
+def _on_sm120(case: Case) -> Iterator[Seen]:
+    if v4_on_sm120(case, "trtllm"):
+        yield Seen(f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for SM120")
+
+
+def _pin(case: Case) -> Iterator[Seen]:
+    if case.spec is None or not (tag(case) or "").removeprefix("v").startswith(_DEV) or engine(case) != "trtllm":
+        return
+    found = package(case, "tensorrt-llm")
+    if found is None:
+        yield Seen(
+            f"whether image {reference(case)} carries TensorRT-LLM {PIN} is unknown: it was not inspected",
+            severity="informs",
+        )
+    elif found != version(PIN):
+        yield Seen(f"image {reference(case)} carries TensorRT-LLM {found}, and NVIDIA names {PIN} for it")
+
+
+def _too_old(case: Case) -> Iterator[Seen]:
+    found = engine_version(case, "trtllm")
+    if case.spec is not None and v4(case) and older(found, _MERGED) and found != version(PIN):
+        yield Seen(f"image {reference(case)} is TensorRT-LLM {found}; DeepSeek V4 came with {_MERGED}")
+
+
+def _pip(case: Case) -> Iterator[Seen]:
+    built = " ".join(value for _, value in case.spec.image.build_args) if case.spec is not None else ""
+    said = f"{_words(case)} {built}".replace(" ", "")
+    if "tensorrt-llm==1.3.0rc15.post1" in said or "tensorrt-llm==1.3.0rc15post1" in said:
+        yield Seen(f"{name(case)} installs tensorrt-llm=={PIN} with pip, and PyPI has no such version")
+
+
+def _serve(case: Case) -> Iterator[Seen]:
+    command = case.command
+    pairs = pairwise(command)
+    if any(first.rsplit("/", 1)[-1] == "dynamo" and second == "serve" for first, second in pairs) or (
+        "dynamo serve " in _words(case)
+    ):
+        yield Seen(f"{name(case)} starts with 'dynamo serve', which Dynamo has not had since 0.4.0")
+
+
+def _think(case: Case) -> Iterator[Seen]:
+    if "--enable-think-modes" in _words(case):
+        yield Seen(f"{name(case)} passes --enable-think-modes, which no release of Dynamo has")
+
+
+def _kv_events(case: Case) -> Iterator[Seen]:
+    if case.spec is None or "dynamo.trtllm" not in _words(case) or not v4(case):
+        return
+    given = next(
+        (flag_ for flag_ in ("publish-events-and-metrics", "publish-kv-events") if flag(case, flag_) is not None), None
+    )
+    if given is not None:
+        yield Seen(f"{name(case)} passes --{given}, with which TensorRT-LLM does not start DeepSeek V4")
+
+
+def _block_size(case: Case) -> Iterator[Seen]:
+    said = flag(case, "kv-block-size")
+    if engine(case) == "trtllm" and v4(case) and said and said not in _BLOCKS_TAKEN:
+        yield Seen(f"{name(case)} sets --kv-block-size {said}; DeepSeek V4 takes 128 or 256")
+
+
+def _discovery(case: Case) -> Iterator[Seen]:
+    starts = _is_dynamo(case) and "dynamo." in _words(case)
+    told = {"DYN_DISCOVERY_BACKEND", "ETCD_ENDPOINTS"} & set(case.env) or flag(case, "discovery-backend") is not None
+    if starts and not told:
+        yield Seen(f"{name(case)} leaves Dynamo to look for etcd, its default, and names none")
+
+
+def _not_ready(case: Case) -> Iterator[Seen]:
+    helped = "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS" in case.env or truth(case.env.get("DYN_HEALTH_CHECK_ENABLED"))
+    if _is_dynamo(case) and "DYN_SYSTEM_PORT" in case.env and not helped:
+        yield Seen(f"the worker's /health of {name(case)} will say 503 'notready' for ever, while it serves")
+
+
+def _frontend_health(case: Case) -> Iterator[Seen]:
+    path = case.spec.health.ready_paths[0] if case.spec is not None else ""
+    if path in {"/health", "/live"} and "dynamo.frontend" in _words(case):
+        yield Seen(
+            f"probes.readiness.path of {name(case)} is {path}, which Dynamo's frontend answers with 200 when it has no worker"
+        )
+
+
+def _nim(case: Case) -> Iterator[Seen]:
+    if (
+        case.spec is not None
+        and case.on_sm120
+        and repository(case).startswith("nvcr.io/nim/")
+        and "deepseek-v4" in repository(case)
+    ):
+        yield Seen(f"whether NIM {reference(case)} runs on SM120 is unknown")
+
+
+RULES: Final = (
+    Rule(
+        id="trtllm.sm120",
+        severity="blocks",
+        title="DeepSeek V4 on SM120 with TensorRT-LLM",
+        look=_on_sm120,
+        hint="serve it with SGLang or vLLM: launchpad plan v4-flash-sglang-tp4",
+        source=_SM120,
+        as_of=AS_OF,
+        basis="reported",
+        versions="TensorRT-LLM to 1.3.0rc24 (reports); later ones unknown",
+        explain="The guard tests for SM >= 100 and lets 120 through; the weights load for minutes and then: "
+        "'Deepseek should be supported by fmha', SIGABRT. NVIDIA's own probe of rc23 on RTX PRO 6000 failed "
+        "every case. Dynamo has no SM120 recipe; NVIDIA's for this card is plain vLLM.",
+    ),
+    Rule(
+        id="trtllm.pin",
+        severity="warns",
+        title="The TensorRT-LLM pin of Dynamo's DeepSeek V4 build",
+        look=_pin,
+        hint="docker run --rm --network none --entrypoint /opt/dynamo/venv/bin/python3 IMAGE -c "
+        "\"import importlib.metadata as m; print(m.version('tensorrt_llm'))\"",
+        source=_RELEASE,
+        as_of=AS_OF,
+        basis="reported",
+        versions="tensorrtllm-runtime:1.3.0-deepseek-v4-dev.1",
+        explain="NVIDIA: 'TensorRT-LLM 1.3.0rc15post1 (TRT-LLM patches over the main base)'. Versions are compared "
+        "as versions: rc15post1 is rc15.post1. The image may say otherwise, since it is a patched build; "
+        "then ask before you trust it.",
+    ),
+    Rule(
+        id="trtllm.too-old",
+        severity="blocks",
+        title="TensorRT-LLM from before DeepSeek V4",
+        look=_too_old,
+        hint='set image.reference = "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime:1.6.1" in the profile (it carries '
+        "rc29)",
+        source="https://github.com/NVIDIA/TensorRT-LLM/pull/15378",
+        as_of=AS_OF,
+        basis="reported",
+        versions="TensorRT-LLM < 1.3.0rc21, but for the patched 1.3.0rc15.post1",
+        explain="'Needs that exact build' was true of the June image alone. V4 was merged later; Dynamo 1.3.0 has "
+        "rc19, 1.4 rc22, 1.6.1 rc29.",
+    ),
+    Rule(
+        id="trtllm.pip-pin",
+        severity="blocks",
+        title="A pip pin that PyPI does not have",
+        look=_pip,
+        hint="use the image nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc15.post1, the only place of that build",
+        source="PyPI's list of tensorrt-llm: rc15 is followed by rc22",
+        as_of=AS_OF,
+        basis="measured",
+        explain="rc15.post1 was released in container images only.",
+    ),
+    Rule(
+        id="dynamo.serve-gone",
+        severity="blocks",
+        title="'dynamo serve'",
+        look=_serve,
+        hint="start python3 -m dynamo.frontend --http-port 8000 and python3 -m dynamo.trtllm --model-path DIRECTORY "
+        "(or dynamo.vllm, dynamo.sglang)",
+        source="wheels ai-dynamo 0.3.2 (has it) and 0.4.0, 1.3.1, 1.6.1 (have no dynamo command)",
+        as_of=AS_OF,
+        basis="measured",
+        versions="Dynamo >= 0.4.0",
+        explain="The command went in 2025. graphs.deepseek_v4_pro, which an article serves with it, is in no release"
+        " either.",
+    ),
+    Rule(
+        id="dynamo.think-modes",
+        severity="blocks",
+        title="--enable-think-modes",
+        look=_think,
+        hint='remove it; per request: "chat_template_kwargs": {"thinking": true, "reasoning_effort": "high"}',
+        source="sources and --help of ai-dynamo 1.3.1 and 1.6.1",
+        as_of=AS_OF,
+        basis="measured",
+        explain="Thinking is chosen by each request; no server flag enables it. The article's reasoning_mode is "
+        "refused with 400.",
+    ),
+    Rule(
+        id="dynamo.kv-events",
+        severity="blocks",
+        title="KV events of DeepSeek V4 on TensorRT-LLM",
+        look=_kv_events,
+        hint="remove that flag from the command",
+        source=_RECIPE,
+        as_of=AS_OF,
+        basis="reported",
+        explain="It ends with 'AssertionError: event_buffer_max_size must be 0'; the recipe says the flag must be "
+        "omitted.",
+    ),
+    Rule(
+        id="trtllm.kv-block-size",
+        severity="blocks",
+        title="Tokens a block for DeepSeek V4 on TensorRT-LLM",
+        look=_block_size,
+        hint="set --kv-block-size 128",
+        source=_RECIPE,
+        as_of=AS_OF,
+        basis="reported",
+        explain="The recipe: 'V4 requires 128 or 256'.",
+    ),
+    Rule(
+        id="dynamo.discovery",
+        severity="warns",
+        title="Dynamo without etcd",
+        look=_discovery,
+        hint='set DYN_DISCOVERY_BACKEND = "file" and DYN_FILE_KV = "/cache/dynamo" under env: one rig needs neither '
+        "etcd nor NATS",
+        source=_HEALTH,
+        as_of=AS_OF,
+        basis="seen",
+        explain="--discovery-backend is etcd by default. With file, frontend and worker find each other through a "
+        "shared directory.",
+    ),
+    Rule(
+        id="dynamo.worker-health",
+        severity="warns",
+        title="A Dynamo worker that never says ready",
+        look=_not_ready,
+        hint='set DYN_HEALTH_CHECK_ENABLED = "true" and DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS = \'["generate"]\' under'
+        " env",
+        source=_HEALTH,
+        as_of=AS_OF,
+        basis="seen",
+        explain="With DYN_SYSTEM_PORT alone /health stays 503 'notready' although endpoints.generate is ready. Newer"
+        " releases read the one variable, older ones the other.",
+    ),
+    Rule(
+        id="dynamo.frontend-health",
+        severity="warns",
+        title="Dynamo's frontend is healthy without workers",
+        look=_frontend_health,
+        hint='set probes.readiness.path = "/v1/models/NAME/ready" in the profile, with the served model\'s name',
+        source=_HEALTH,
+        as_of=AS_OF,
+        basis="seen",
+        explain="/health says 200 with no instance at all. /v1/models/NAME/ready (1.3.1 and 1.6.1) knows the "
+        "workers; even it said true some seconds early, so the completion probe must stay on.",
+    ),
+    Rule(
+        id="nim.sm120-unknown",
+        severity="informs",
+        title="NIM of DeepSeek V4 on SM120",
+        look=_nim,
+        hint="docker run --rm --gpus=all -e NGC_API_KEY IMAGE list-model-profiles says what it would run here",
+        source="https://docs.nvidia.com/nim/large-language-models/latest/supported-models.html",
+        as_of=AS_OF,
+        basis="inferred",
+        explain="NIM 2.x carries vLLM or SGLang, not TensorRT-LLM; its support matrix for this card was not "
+        "obtained. On SM121 one user met a crash at prompts of 40K.",
+    ),
+)
