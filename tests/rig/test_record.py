@@ -160,6 +160,25 @@ def test_what_the_files_form_refuses_is_unknown_and_the_rest_stays() -> None:
     )
 
 
+def test_many_misfits_cost_only_themselves() -> None:
+    cards = tuple(replace(CARD, index=i, uuid=UUIDS[i], pci_bus_id="nowhere", numa_node=-1) for i in range(3))
+    docker = DockerFacts("29.1.2", ("\x00", "\x01"), cdi_devices=("\x00", "\x01", "nvidia.com/gpu=0"))
+    odd = replace(RIG, gpus=cards, links=None, acs_redirect=("x", "y"), docker=docker, kernel_flags=("\x00", "\x01"))
+    found = read_back(record(odd))
+    assert (len(found.gpus or ()), found.acs_redirect, found.kernel_flags, found.driver_version, found.docker) == (
+        3,
+        None,
+        None,
+        "580.126.09",
+        DockerFacts("29.1.2", (), None),
+    )
+
+
+def test_links_between_cards_that_are_not_there_are_said() -> None:
+    with pytest.raises(LaunchpadError, match="cannot record this rig: a file cannot hold its cards and links"):
+        record(replace(RIG, links=(GpuLink(0, 7, "node"),)))
+
+
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | values
 

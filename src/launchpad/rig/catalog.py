@@ -36,7 +36,7 @@ from launchpad.rig.facts import (
 from launchpad.units import parse_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 FOLDER: Final = "rigs"
@@ -288,6 +288,15 @@ def read_rig(path: Path) -> RecordedRig:
         lines = [f"{path}: {_where(error['loc'])}{_what(error['msg'])}" for error in problem.errors()]
         raise _wrong(path, lines) from problem
     return _recorded(path, rig)
+
+
+def misfits(table: Mapping[str, object]) -> tuple[tuple[str | int, ...], ...]:
+    """Where a table is no recorded rig's: a path of keys and positions for each problem; none where it is one."""
+    try:
+        RigFile.model_validate(table)
+    except ValidationError as problem:
+        return tuple(error["loc"] for error in problem.errors())
+    return ()
 
 
 def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple[GpuSample, ...]:

@@ -15,10 +15,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
 from launchpad.errors import LaunchpadError
-from launchpad.rig.catalog import UUID_PREFIX, RigFile
+from launchpad.rig.catalog import UUID_PREFIX, misfits
 from launchpad.rig.facts import Gpu
 
 if TYPE_CHECKING:
@@ -163,15 +161,12 @@ def _line(text: str) -> str:
 
 def _fitting(table: dict[str, Any]) -> dict[str, Any]:
     """The table without what the file's form refuses: a power limit of 0 W is no news, and no reason to write no file."""
-    while True:
-        try:
-            RigFile.model_validate(_stated(table))
-        except ValidationError as problem:
-            places = [error["loc"] for error in problem.errors()]
-            if not all(_drop(table, place) for place in places):
-                raise
-        else:
-            return table
+    while places := misfits(_stated(table)):
+        place = places[0]  # one at a time: what is unknown then may mend the rest
+        if not _drop(table, place):
+            where = ".".join(map(str, place)) or "its cards and links"
+            raise LaunchpadError(f"cannot record this rig: a file cannot hold {where}")
+    return table
 
 
 def _stated(value: Any) -> Any:
