@@ -58,7 +58,7 @@ def test_a_container_removed_behind_our_back_is_made_again(rig: Rig) -> None:
 
 def test_an_exit_with_code_0_that_nobody_asked_for_is_a_crash(rig: Rig) -> None:
     name = rig.profile()
-    rig.rehearse(name, "once:exit:0@ready+0.2").ends(0)
+    rig.rehearse(name, "once:exit:0@ready+1.5").ends(0)
     rig.await_history(name, "READY", "BACKOFF", "STARTING", "READY")
 
 
@@ -126,7 +126,7 @@ def test_a_server_killed_for_host_memory_is_told_as_that(rig: Rig) -> None:
 
 def test_a_server_that_answers_500_is_unready_then_replaced(rig: Rig) -> None:
     name = rig.profile(probes={"liveness": {"failures": 4}})
-    rig.rehearse(name, "once:500s@ready+0.5").ends(0)
+    rig.rehearse(name, "once:500s@ready+1.5").ends(0)
     rig.await_history(name, "READY", "UNREADY", "STOPPING", "BACKOFF", "STARTING", "READY")
     assert "does not answer" in rig.crash(name)["verdict.json"]["reason"]
 
