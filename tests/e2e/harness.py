@@ -348,19 +348,25 @@ class Rig:
         for folder in (self.state / "deployments").glob("*"):
             if pid := self.supervisor(folder.name):
                 os.kill(pid, signal.SIGKILL)
-        for container in self.mine():
-            container.remove(force=True)
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(lambda: not self.processes(), 5)
+            eventually(self._removed, 10)
         for volume in self._volumes():
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.api.remove_volume(volume)
-        with contextlib.suppress(pytest.fail.Exception):
-            eventually(lambda: not self.processes(), 5)
         left = [f"process {pid}: {line}" for pid, line in self.processes().items()]
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
         left += [f"container {container.name}" for container in self.mine()]
         shutil.rmtree(self.root, ignore_errors=True)
         return left
+
+    def _removed(self) -> bool:
+        """Whether no container is left, after asking for it; one whose removal a killed supervisor began is only waited for."""
+        for container in self.mine():
+            with contextlib.suppress(docker.errors.APIError):
+                container.remove(force=True)
+        return not self.mine()
 
     def _volumes(self) -> set[str]:
         found = set()
