@@ -11,13 +11,14 @@ import hashlib
 import signal as signals
 import threading
 from collections import defaultdict
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from launchpad.clock import SystemClock
 from launchpad.errors import ContainerError, ImageError, LaunchpadError, RuntimeUnavailable
+from launchpad.runtime.archive import Tree
 from launchpad.runtime.base import (
     LABEL_DEPLOYMENT,
     LABEL_SECRETS,
@@ -68,6 +69,25 @@ class _Held:
     dies_on: dict[str, int] = field(default_factory=dict)
 
 
+class _FakeFiles:
+    """The files that the test put into ``image_files``."""
+
+    def __init__(self, held: Mapping[str, bytes | None]) -> None:
+        self._held = held
+
+    def read(self, path: str, wanted: Callable[[str], bool]) -> Tree | None:
+        parent = path.rpartition("/")[0]
+        under = {
+            name.removeprefix(f"{parent}/"): data
+            for name, data in self._held.items()
+            if f"{name}/".startswith(f"{path}/")
+        }
+        if not under:
+            return None
+        files = {name: data for name, data in under.items() if data is not None}
+        return Tree(tuple(files), {name: data for name, data in files.items() if wanted(name)})
+
+
 class FakeRuntime:
     """See the module."""
 
@@ -88,6 +108,8 @@ class FakeRuntime:
         self.registry: dict[str, Image] = {}
         #: Bind sources that are not on this host.
         self.missing_paths: set[str] = set()
+        #: The files of every image: absolute path -> bytes, None for a link.
+        self.image_files: dict[str, bytes | None] = {}
         #: What ``info`` answers.
         self.info_answer = RuntimeInfo("28.0.0", "1.48", "overlay2", "2", ("nvidia", "runc"), gpu_ready=True)
         for image in images:
@@ -240,6 +262,14 @@ class FakeRuntime:
         if not tar.is_file():
             raise ImageError(f"cannot import {tag} from {tar}: there is no such file")
         return self.add_image(tag)
+
+    @contextmanager
+    def files(self, image_id: str) -> Iterator[_FakeFiles]:
+        with self._changed:
+            self._asked("files", image_id)
+            if image_id not in self._images and all(image.id != image_id for image in self._images.values()):
+                raise ImageError(f"cannot look into image {image_id[:19]}: it is not on this Docker Engine")
+        yield _FakeFiles(self.image_files)
 
     def create(self, spec: ContainerSpec, secrets: Mapping[str, str]) -> Container:
         with self._changed:
@@ -417,7 +447,7 @@ class FakeRuntime:
         doing = f"cannot create container {spec.name}"
         image = self._images.get(spec.image_id or spec.image)
         if image is None:
-            raise ContainerError(f"{doing}: the image {spec.image} is not on this Docker Engine")
+            raise ImageError(f"{doing}: the image {spec.image} is not on this Docker Engine")
         if held := next((held for held in self._held.values() if held.seen.name == spec.name), None):
             raise ContainerError(f"{doing}: another container ({held.seen.id[:12]}) has that name")
         if spec.ports and spec.network != "bridge":

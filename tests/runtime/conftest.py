@@ -6,6 +6,7 @@ A :class:`Program` is what the container's process does. The real stage writes i
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import time
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BUSYBOX = Path("/bin/busybox")
-IMAGE = "launchpad-contract/busybox:1"
+IMAGE = "launchpad-contract/busybox:2"
+#: What the image holds beside busybox; None is a link to /etc/shadow.
+FILES: dict[str, bytes | None] = {
+    "/opt/site/engine/version.py": b'__version__ = "1.2.3"\n',
+    "/opt/site/engine/notes.txt": b"notes\n",
+    "/opt/site/engine/shadow": None,
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class FakeStage:
         self.fake = FakeRuntime()
         self.runtime: Runtime = self.fake
         self.image = self.fake.add_image(IMAGE)
+        self.fake.image_files.update(FILES)
         self._specs = _Specs()
         self.deployment = self._specs.deployment
         self._programs: dict[str, Program] = {}
@@ -174,6 +182,12 @@ def busybox(docker_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
+        for path, data in FILES.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            if data is None:
+                entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/shadow"
+            entry.size = len(data or b"")
+            tar.addfile(entry, io.BytesIO(data or b""))
     yield docker_runtime.import_image(archive, IMAGE, changes=("ENV PATH=/bin", "LABEL made.by=contract"))
     _remove_images()
 

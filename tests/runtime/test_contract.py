@@ -217,19 +217,26 @@ def test_the_raw_document_of_nothing_is_none(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "cause"),
+    ("changes", "kind", "cause"),
     [
         (
             {"image": "launchpad-contract/none:1", "image_id": None},
+            ImageError,
             "launchpad-contract/none:1 is not on this Docker Engine",
         ),
-        ({"image": "x:1", "image_id": "sha256:" + "0" * 64}, "x:1.* is not on this Docker Engine"),
-        ({"network": "host", "ports": (Port(80, "127.0.0.1", 80),)}, 'ports cannot be published with network "host"'),
+        ({"image": "x:1", "image_id": "sha256:" + "0" * 64}, ImageError, "x:1.* is not on this Docker Engine"),
+        (
+            {"network": "host", "ports": (Port(80, "127.0.0.1", 80),)},
+            ContainerError,
+            'ports cannot be published with network "host"',
+        ),
     ],
 )
-def test_a_create_that_fails_says_why_and_leaves_nothing(stage: Stage, changes: dict[str, Any], cause: str) -> None:
+def test_a_create_that_fails_says_why_and_leaves_nothing(
+    stage: Stage, changes: dict[str, Any], kind: type[Exception], cause: str
+) -> None:
     spec = stage.spec(**changes)
-    with pytest.raises(ContainerError, match=f"cannot create container {spec.name}: .*{cause}"):
+    with pytest.raises(kind, match=f"cannot create container {spec.name}: .*{cause}"):
         stage.runtime.create(spec, {})
     assert stage.runtime.containers(stage.deployment) == ()
 
@@ -434,3 +441,31 @@ def test_a_pull_of_what_no_registry_has_says_so(stage: Stage) -> None:
 
 def test_the_runtime_says_which_api_it_speaks(stage: Stage) -> None:
     assert stage.runtime.info().api_version.startswith("1.")
+
+
+# -- looking into an image -----------------------------------------------------------------------------------------------
+
+
+def test_the_files_of_an_image_are_read_without_running_it(stage: Stage) -> None:
+    with stage.runtime.files(stage.image.id) as files:
+        tree = files.read("/opt/site/engine", lambda name: name.endswith("version.py"))
+    assert tree is not None
+    assert sorted(tree.names) == ["engine/notes.txt", "engine/version.py"]
+    assert dict(tree.files) == {"engine/version.py": b'__version__ = "1.2.3"\n'}
+
+
+def test_a_path_that_an_image_has_not_is_none(stage: Stage) -> None:
+    with stage.runtime.files(stage.image.id) as files:
+        assert files.read("/opt/site/none", lambda _: True) is None
+
+
+def test_a_link_out_of_an_image_leads_nowhere(stage: Stage) -> None:
+    with stage.runtime.files(stage.image.id) as files:
+        tree = files.read("/opt/site/engine/shadow", lambda _: True)
+    assert tree is not None
+    assert dict(tree.files) == {}
+
+
+def test_looking_into_an_image_that_is_not_there_says_so(stage: Stage) -> None:
+    with pytest.raises(ImageError, match="cannot look into image"), stage.runtime.files("sha256:" + "0" * 64):
+        pass

@@ -237,14 +237,11 @@ def test_a_death_is_noticed_without_events_too(stage: Stage) -> None:
 # ---- starts that are refused ----------------------------------------------------------------------------------------
 
 
-def test_an_image_that_is_gone_is_no_start_and_is_tried_again(stage: Stage) -> None:
+def test_an_image_that_is_gone_is_not_waited_for(stage: Stage) -> None:
     stage.runtime.drop_image("demo/server:1")
     stage.ask()
-    stage.supervise()
-    assert "the image demo/server:1 is not on this Docker Engine" in stage.reach(Phase.BACKOFF).state.reason
-    stage.runtime.add_image("demo/server:1")
-    stage.leap(11)
-    stage.reach(Phase.READY)
+    assert stage.supervise().join() == 3
+    assert "the image demo/server:1 is not on this Docker Engine" in stage.reach(Phase.FAILED).state.reason
 
 
 def test_an_image_error_is_fatal(stage: Stage) -> None:

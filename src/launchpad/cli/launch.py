@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from launchpad.cli.world import World
     from launchpad.doctor.checks import Eyes
     from launchpad.runtime.base import Image, Runtime, Transfer
+    from launchpad.supervise.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,16 @@ def last_wanted(world: World, name: str) -> Wanted[Spec] | None:
 
 
 def want(world: World, spec: Spec, *, wanted: bool) -> int:
-    """Write down what is wanted; the generation it got."""
+    """Write down what is wanted; the generation it got, larger than any before, also where a file was lost."""
+    from launchpad.store.lock import held
+
     deployment = world.store.deployment(spec.name)
-    before = last_wanted(world, spec.name)
-    generation = before.generation + 1 if before else 1
-    deployment.write_wanted(Wanted(VERSION, wanted, generation, world.clock.now(), spec))
+    deployment.make()
+    with held(deployment.wanted_lock, f"change {spec.name}"):
+        before, snapshot = last_wanted(world, spec.name), _snapshot(world, spec.name)
+        known = (before.generation if before else 0, snapshot.state.generation if snapshot else 0)
+        generation = max(known) + 1
+        deployment.write_wanted(Wanted(VERSION, wanted, generation, world.clock.now(), spec))
     return generation
 
 
@@ -123,10 +129,14 @@ def _image(wish: Wish, runtime: Runtime | None) -> Image | None:
 
 
 def _phase(world: World, name: str) -> str | None:
+    snapshot = _snapshot(world, name)
+    return str(snapshot.state.phase) if snapshot else None
+
+
+def _snapshot(world: World, name: str) -> Snapshot | None:
     from launchpad.supervise.snapshot import Snapshot
 
-    snapshot = world.store.deployment(name).read_state(Snapshot, world.clock.now())
-    return str(snapshot.state.phase) if snapshot else None
+    return world.store.deployment(name).read_state(Snapshot, world.clock.now())
 
 
 def _eyes(world: World, runtime: Runtime | None, published: tuple[str, int] | None) -> Eyes:

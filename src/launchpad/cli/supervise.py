@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launchpad.cli import complete
 from launchpad.cli.world import World
+
+if TYPE_CHECKING:
+    from launchpad.store.state import Deployment
 
 
 def supervise(
@@ -27,8 +30,9 @@ def supervise(
 def run(world: World, name: str) -> int:
     """Supervise until there is nothing left to do; an exit code. Raises BusyError where another supervisor has it."""
     from launchpad.errors import BusyError
-    from launchpad.supervise.loop import Supervisor
 
+    # A wake that comes before we can hear is not missed: the first look reads everything. By default it would kill us.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     deployment = world.store.known(name)
     lock = deployment.lock()
     if not lock.acquire():
@@ -36,21 +40,45 @@ def run(world: World, name: str) -> int:
             f"cannot supervise {name}: process {deployment.supervisor_pid()} does already",
             hint=f"launchpad status {name}",
         )
-    try:
-        supervisor = Supervisor(
-            deployment,
-            world.store,
-            world.runtime,
-            world.clock,
-            pid=os.getpid(),
-            prober=world.prober,
-            samples=world.samples,
-            environ=world.environ,
-        )
-        signal.signal(signal.SIGTERM, lambda *_: supervisor.end("SIGTERM"))
-        signal.signal(signal.SIGINT, lambda *_: supervisor.end("SIGINT"))
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, lambda *_: supervisor.wake())
-        return supervisor.run()
-    finally:
-        lock.release()
+    while True:
+        try:
+            code = _supervise(world, deployment)
+        finally:
+            lock.release()
+        # Whoever asked after our last look saw us alive and started nobody: the wish is ours, unless another took it.
+        if not _asked_since(world, deployment) or not lock.acquire():
+            return code
+
+
+def _supervise(world: World, deployment: Deployment) -> int:
+    from launchpad.supervise.loop import Supervisor
+
+    supervisor = Supervisor(
+        deployment,
+        world.store,
+        world.runtime,
+        world.clock,
+        pid=os.getpid(),
+        prober=world.prober,
+        samples=world.samples,
+        environ=world.environ,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.end("SIGTERM"))
+    signal.signal(signal.SIGINT, lambda *_: supervisor.end("SIGINT"))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: supervisor.wake())
+    return supervisor.run()
+
+
+def _asked_since(world: World, deployment: Deployment) -> bool:
+    """Whether something was asked that the state published last does not answer, and no signal ended us."""
+    from launchpad.deploy.spec import Spec
+    from launchpad.store.state import Wanted
+    from launchpad.supervise.machine import Phase
+    from launchpad.supervise.snapshot import Snapshot
+
+    now = world.clock.now()
+    wanted, snapshot = deployment.read_wanted(Wanted[Spec], now), deployment.read_state(Snapshot, now)
+    if wanted is None or snapshot is None or snapshot.state.phase not in {Phase.STOPPED, Phase.FAILED}:
+        return False
+    return wanted.generation > snapshot.state.generation

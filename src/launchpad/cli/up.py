@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launchpad.cli import complete, render
+from launchpad.cli.launch import Draft
 from launchpad.cli.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from launchpad.cli.launch import Draft, Wish
+    from launchpad.cli.launch import Wish
     from launchpad.deploy.spec import Spec
     from launchpad.runtime.base import Transfer
     from launchpad.store.state import Deployment
@@ -98,27 +100,53 @@ def rehearse(
 def bring_up(world: World, wish: Wish, *, as_json: bool, detach: bool) -> None:
     """The straight line of ``up``."""
     from launchpad.cli import launch
+
+    _guard_rehearsal(world, wish)
+    settled = _settle(world, wish, fetched=False)
+    render.findings(settled.drawn.findings)
+    launch.refuse(settled.drawn)
+    render.say(render.plan(settled.drawn.spec, settled.drawn.plan, warm=settled.drawn.warm) + "\n")
+    if settled.needs_fetch:
+        with _progress(as_json=as_json) as progress:
+            launch.fetch(world, wish, settled.drawn, world.runtime, progress)
+        settled = _settle(world, wish, fetched=True)
+        launch.refuse(settled.drawn)
+    if settled.generation is None:
+        _answer(settled.drawn, None, "already ready, spec unchanged: nothing to do", as_json=as_json)
+        return
+    deployment = world.store.deployment(wish.name)
+    snapshot = _go(world, deployment, settled.offset, settled.generation, up=True, as_json=as_json, detach=detach)
+    if snapshot is not None:
+        _answer(settled.drawn, snapshot, "READY", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A draft, and the generation it was written down as: None where it blocks, serves already, or needs its image first."""
+
+    drawn: Draft
+    needs_fetch: bool
+    generation: int | None
+    offset: int
+
+
+def _settle(world: World, wish: Wish, *, fetched: bool) -> _Settled:
+    """Draft and write down what is wanted in one, so that two ``up`` at once never choose the same GPUs.
+
+    An image is fetched between two of these, not inside: nobody should wait for somebody else's twenty gigabytes.
+    """
+    from launchpad.cli import launch
     from launchpad.store.lock import held
 
     with held(world.store.rig_lock, f"bring {wish.name} up"):
-        drawn = launch.draft(world, wish, world.runtime)
-        _guard_rehearsal(world, wish)
-        render.findings(drawn.findings)
-        launch.refuse(drawn)
-        render.say(render.plan(drawn.spec, drawn.plan, warm=drawn.warm) + "\n")
-        if drawn.plan.keeps and _serves(world, drawn.spec):
-            _answer(drawn, None, "already ready, spec unchanged: nothing to do", as_json=as_json)
-            return
-        if any(step.action in {"pull", "build"} for step in drawn.plan.steps):
-            with _progress(as_json=as_json) as progress:
-                launch.fetch(world, wish, drawn, world.runtime, progress)
-            drawn = launch.draft(world, wish, world.runtime, fetched=True)
-        deployment = world.store.deployment(wish.name)
-        offset = deployment.journal.end()
-        generation = launch.want(world, drawn.spec, wanted=True)
-    snapshot = _go(world, deployment, offset, generation, up=True, as_json=as_json, detach=detach)
-    if snapshot is not None:
-        _answer(drawn, snapshot, "READY", as_json=as_json)
+        drawn = launch.draft(world, wish, world.runtime, fetched=fetched)
+        needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
+        blocked = any(finding.severity == "blocks" for finding in drawn.findings)
+        serves = drawn.plan.keeps and _serves(world, drawn.spec)
+        offset = world.store.deployment(wish.name).journal.end()
+        if blocked or needs_fetch or serves:
+            return _Settled(drawn, needs_fetch, None, offset)
+        return _Settled(drawn, needs_fetch, launch.want(world, drawn.spec, wanted=True), offset)
 
 
 def down(

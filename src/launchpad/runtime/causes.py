@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: How the cause of a missing image ends, whatever asked for it.
+NO_IMAGE: Final = "is not on this Docker Engine"
 _CONFIGURE_TOOLKIT: Final = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
 
 
@@ -64,7 +66,7 @@ SAYINGS: Final = (
         "another container ({id}) has that name",
         "docker rm -f {name}",
     ),
-    _saying(r"no such image: (?P<image>\S+)", "the image {image} is not on this Docker Engine", "docker pull {image}"),
+    _saying(r"no such image: (?P<image>\S+)", f"the image {{image}} {NO_IMAGE}", "docker pull {image}"),
     _saying(r"no space left on device", "the Docker Engine's disk is full", "docker system df; docker image prune"),
     _saying(
         r"toomanyrequests|rate limit", "the registry refuses more pulls for now (rate limit)", "docker login {registry}"

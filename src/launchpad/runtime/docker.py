@@ -38,7 +38,7 @@ from launchpad.runtime.base import (
     RuntimeInfo,
     Transfer,
 )
-from launchpad.runtime.causes import explain, redact
+from launchpad.runtime.causes import NO_IMAGE, explain, redact
 from launchpad.runtime.frames import Frames, Lines, json_lines, moment
 from launchpad.runtime.transfers import BuildProgress, PullProgress, failure
 
@@ -385,7 +385,7 @@ class DockerRuntime:
             said = str(error)
             if isinstance(error, APIError):
                 cause, hint = explain(redact(_words(error), values), reference=reference)
-                found = kind(f"cannot {doing}: {cause}", hint=hint)
+                found = (ImageError if cause.endswith(NO_IMAGE) else kind)(f"cannot {doing}: {cause}", hint=hint)
             else:
                 found = _unavailable(doing, self._host, error, self._timeout_s)
                 found = RuntimeUnavailable(redact(found.message, values), hint=found.hint)
@@ -490,8 +490,8 @@ class DockerRuntime:
         if found is not None and found.id == spec.image_id:
             return spec.image
         if self.image(spec.image_id) is None:
-            cause = f"the image {spec.image} ({spec.image_id[:19]}) is not on this Docker Engine"
-            raise ContainerError(f"cannot {doing}: {cause}", hint=f"docker pull {spec.image}")
+            cause = f"the image {spec.image} ({spec.image_id[:19]}) {NO_IMAGE}"
+            raise ImageError(f"cannot {doing}: {cause}", hint=f"docker pull {spec.image}")
         return spec.image_id
 
     def _refuse_contradictions(self, spec: ContainerSpec, doing: str) -> None:

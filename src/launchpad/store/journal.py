@@ -7,6 +7,7 @@ dependency, and a poll of one ``stat`` every twentieth of a second costs nothing
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,7 +64,8 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Add one event, durably; raises StoreError where the disk refuses."""
-        line = msgspec.json.encode(event.as_json()) + b"\n"
+        # A log or an errno may carry bytes that are no text; they must not cost the line.
+        line = json.dumps(event.as_json(), ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             try:

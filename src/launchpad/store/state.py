@@ -165,6 +165,11 @@ class Deployment:
         return self.folder / "spec.json"
 
     @property
+    def wanted_lock(self) -> Path:
+        """Held while what is wanted is read and written again."""
+        return self.folder / "wanted.lock"
+
+    @property
     def supervisor_log(self) -> Path:
         """What the detached supervisor says on stderr."""
         return self.folder / "supervisor.log"

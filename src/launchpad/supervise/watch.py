@@ -295,7 +295,7 @@ class Asker:
             question = self._todo
             if self._closed or question is None:
                 return
-            answer = question(self._prober)
+            answer = self._asked(question)
             with self._lock:
                 news = answer.ok or self._done is None or self._done.answer.ok
                 self._number += 1
@@ -305,6 +305,16 @@ class Asker:
                 return
             if news:  # refused again, ten times a second, is no reason to hurry
                 self._wake()
+
+    def _asked(self, question: Callable[[Prober], Answer]) -> Answer:
+        """The answer; a bug in a question is an answer too, or nothing would ever be asked again."""
+        try:
+            return question(self._prober)
+        except Exception as error:  # noqa: BLE001 - logged whole, and told as a probe that failed
+            log.get("supervise").exception("a probe broke")
+            return Answer(
+                ok=False, outcome="broken", status=None, detail=f"{type(error).__name__}: {error}", seconds=0.0
+            )
 
 
 def readiness(health: Health, completion: Completion, model: str) -> Callable[[Prober], Answer]:
