@@ -8,11 +8,14 @@ from launchpad.doctor.rule import Rule, Seen
 from launchpad.doctor.rules.lookup import AS_OF, GIB, name, older, version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from launchpad.doctor.case import Case
 
 _LEAST_SHM: Final = 16 * GIB
+#: An engine's image is 10 to 25 GB, and so many again while it is unpacked; logs and crash folders are small.
+_LEAST_DISK: Final[Mapping[str, int]] = {"docker": 20 * GIB, "state": GIB}
+_DISK_OF: Final[Mapping[str, str]] = {"docker": "Docker's images and caches", "state": "launchpad's state"}
 
 
 def _ram(case: Case) -> Iterator[Seen]:
@@ -30,6 +33,17 @@ def _small_shm(case: Case) -> Iterator[Seen]:
     shared = case.spec is not None and len(case.gpus) > 1 and case.spec.containers[0].ipc == "host"
     if shared and shm is not None and shm < _LEAST_SHM:
         yield Seen(f"{name(case)} shares the rig's /dev/shm, which is only {shm / GIB:.1f} GiB")
+
+
+def _disk(case: Case) -> Iterator[Seen]:
+    for disk in case.facts.disks or ():
+        least = _LEAST_DISK.get(disk.what)
+        if least is not None and disk.free_bytes is not None and disk.free_bytes < least:
+            yield Seen(
+                f"the disk of {_DISK_OF[disk.what]} has {disk.free_bytes / GIB:.1f} GiB left",
+                evidence=disk.path,
+                hint=f"df -h {disk.path or ''}; docker system df".replace(" ;", ";"),
+            )
 
 
 def _glibc(case: Case) -> Iterator[Seen]:
@@ -62,6 +76,18 @@ RULES: Final = (
         basis="inferred",
         explain="With ipc=host shm_size is void and the rig's /dev/shm is used, half of RAM by default. NCCL without"
         " peer-to-peer and both engines' workers talk through it.",
+    ),
+    Rule(
+        id="host.disk-low",
+        severity="warns",
+        title="A disk that is nearly full",
+        look=_disk,
+        hint="df -h; docker system df",
+        source="NIM of DeepSeek V4: an image of 24.3 GB; vLLM's and SGLang's are of that order",
+        as_of=AS_OF,
+        basis="inferred",
+        explain="Pulling an image needs its size twice for a while, and JIT caches grow by gigabytes a version. A full disk ends "
+        "a start with 'No space left on device', or a cache that is cut short.",
     ),
     Rule(
         id="host.glibc-cuda",

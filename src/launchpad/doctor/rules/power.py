@@ -47,7 +47,7 @@ def _circuit(case: Case) -> Iterator[Seen]:
 
 def _household(case: Case) -> Iterator[Seen]:
     total = _total(case)
-    plugged = all("RTX" in gpu.name for gpu in case.facts.gpus or ())
+    plugged = all("RTX" in gpu.name and "Server" not in gpu.name for gpu in case.facts.gpus or ())
     if total is not None and case.facts.circuit_w is None and plugged and total >= CIRCUIT_15A_120V:
         which = "15 A or 20 A" if total >= CIRCUIT_20A_120V else "15 A"
         yield Seen(
