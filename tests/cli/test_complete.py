@@ -17,7 +17,7 @@ def test_profiles_are_completed(state: Path) -> None:
 
 
 def test_recorded_rigs_are_completed(state: Path) -> None:
-    assert complete.rigs("4x") == [RIG]
+    assert complete.rigs("4x-rtx-pro-6000") == [RIG, f"{RIG}-max-q"]
 
 
 def test_faults_are_completed(state: Path) -> None:

@@ -467,7 +467,8 @@ class FakeRuntime:
 
     def _tell(self, action: str, container: Container) -> None:
         if container.deployment is not None:
-            event = RuntimeEvent(self._clock.now(), action, container.id, container.labels[LABEL_DEPLOYMENT])
+            code = container.exit.code if action == "die" and container.exit is not None else None
+            event = RuntimeEvent(self._clock.now(), action, container.id, container.labels[LABEL_DEPLOYMENT], code)
             for stream in self._streams:
                 stream.put(event)
         self._changed.notify_all()

@@ -66,8 +66,9 @@ def draft(world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = 
     before = last_wanted(world, wish.name)
     keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
     image = _image(wish, runtime)
+    real = image if wish.rehearsal is None else None  # a stand-in's id is no part of what the real image would get
     spec = resolve(
-        wish.name, wish.loaded.profile, wish.facts, taken=claims.gpus, keep=keep, image_id=image.id if image else None
+        wish.name, wish.loaded.profile, wish.facts, taken=claims.gpus, keep=keep, image_id=real.id if real else None
     )
     if wish.rehearsal is not None:
         from launchpad.rehearse.deployment import rehearse

@@ -147,7 +147,7 @@ def _not_named() -> None:
 def _run(words: list[str]) -> None:
     # A shell that completes hands its words over in the environment; then every command must be there.
     completing = "_LAUNCHPAD_COMPLETE" in os.environ
-    application(COMMANDS if completing else [name for name in COMMANDS if name in words])()
+    application(COMMANDS if completing else [name for name in COMMANDS if name in words])(prog_name="launchpad")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def supervise(
     name: Annotated[str, typer.Argument(help="Deployment to look after.", autocompletion=complete.deployments)],
+    on_word: Annotated[bool, typer.Option("--on-word", hidden=True)] = False,
 ) -> None:
     """Look after one deployment in the foreground: start it, restart it, stop it, as was asked.
 
@@ -24,7 +26,25 @@ def supervise(
 
     Example: launchpad supervise v4-flash-sglang-tp4
     """
-    raise typer.Exit(run(World(), name))
+    world = World()
+    if on_word and not _word_came(world):
+        raise typer.Exit(0)
+    raise typer.Exit(run(world, name))
+
+
+def _word_came(world: World) -> bool:
+    """Get ready while ``up`` still examines, and wait for its word; False where it ended without one."""
+    import sys
+
+    import launchpad.supervise.loop
+    from launchpad.errors import LaunchpadError
+
+    # What cannot be had now is asked for again, and told, once there is somebody to tell.
+    with contextlib.suppress(LaunchpadError):
+        _ = world.runtime, launchpad.supervise.loop
+    came = bool(sys.stdin.buffer.read(1))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    return came
 
 
 def run(world: World, name: str) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from launchpad.runtime.base import Transfer
     from launchpad.store.state import Deployment
     from launchpad.supervise.snapshot import Snapshot
+    from launchpad.supervise.spawn import Prepared
 
 #: What a shell expects of a command that Ctrl-C ended.
 _EXIT_INTERRUPTED = 130
@@ -98,7 +99,15 @@ def rehearse(
 
 
 def bring_up(world: World, wish: Wish, *, as_json: bool, detach: bool) -> None:
-    """The straight line of ``up``."""
+    """The straight line of ``up``, with a supervisor getting ready beside it."""
+    from launchpad.supervise import spawn
+
+    prepared = spawn.prepare(world.store.deployment(wish.name), world.environ)
+    with prepared or contextlib.nullcontext():
+        _bring_up(world, wish, prepared, as_json=as_json, detach=detach)
+
+
+def _bring_up(world: World, wish: Wish, prepared: Prepared | None, *, as_json: bool, detach: bool) -> None:
     from launchpad.cli import launch
 
     _guard_rehearsal(world, wish)
@@ -115,7 +124,8 @@ def bring_up(world: World, wish: Wish, *, as_json: bool, detach: bool) -> None:
         _answer(settled.drawn, None, "already ready, spec unchanged: nothing to do", as_json=as_json)
         return
     deployment = world.store.deployment(wish.name)
-    snapshot = _go(world, deployment, settled.offset, settled.generation, up=True, as_json=as_json, detach=detach)
+    ask = _Ask(settled.offset, settled.generation, up=True)
+    snapshot = _go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
     if snapshot is not None:
         _answer(settled.drawn, snapshot, "READY", as_json=as_json)
 
@@ -181,7 +191,7 @@ def take_down(world: World, name: str, *, as_json: bool, detach: bool) -> None:
         return
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=False)
-    if _go(world, deployment, offset, generation, up=False, as_json=as_json, detach=detach) is None:
+    if _go(world, deployment, _Ask(offset, generation, up=False), as_json=as_json, detach=detach) is None:
         return
     if left := ours(world.runtime.containers(name), world.owner):
         raise ContainerError(
@@ -210,30 +220,39 @@ def restart(
     take_down(world, name, as_json=as_json, detach=False)
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=True)
-    snapshot = _go(world, deployment, offset, generation, up=True, as_json=as_json, detach=False)
+    snapshot = _go(world, deployment, _Ask(offset, generation, up=True), as_json=as_json, detach=False)
     if snapshot is not None and not as_json:
         render.out(_serving_text(before.spec, snapshot))
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What was written down: up or down, as which generation, and where the journal stood before."""
+
+    offset: int
+    generation: int
+    up: bool
+
+
 def _go(
-    world: World, deployment: Deployment, offset: int, generation: int, *, up: bool, as_json: bool, detach: bool
+    world: World, deployment: Deployment, ask: _Ask, prepared: Prepared | None = None, *, as_json: bool, detach: bool
 ) -> Snapshot | None:
     """Make sure of a supervisor and follow it; None where nobody followed to the end."""
     from launchpad.cli.follow import Follower, Goal, reporter
     from launchpad.supervise import spawn
     from launchpad.supervise.machine import Phase
 
-    pid = spawn.ensure(deployment, world.environ)
+    pid = spawn.ensure(deployment, world.environ, prepared)
     if detach:
         render.say(f"supervisor {pid} has it; launchpad status {deployment.name} tells how far it is")
         return None
-    goal = Goal(Phase.READY if up else Phase.STOPPED, generation)
+    goal = Goal(Phase.READY if ask.up else Phase.STOPPED, ask.generation)
     try:
-        snapshot = Follower(world, deployment, reporter(as_json=as_json), offset).follow(goal)
-        if not up:
+        snapshot = Follower(world, deployment, reporter(as_json=as_json), ask.offset).follow(goal)
+        if not ask.up:
             _await_end(world, deployment.name, snapshot.pid)
     except KeyboardInterrupt:
-        word = "starting" if up else "stopping"
+        word = "starting" if ask.up else "stopping"
         render.say(f"\nstopped following; {deployment.name} goes on {word} without us")
         render.say(f"  launchpad status {deployment.name} --watch   |   launchpad down {deployment.name}")
         raise typer.Exit(_EXIT_INTERRUPTED) from None

@@ -190,12 +190,16 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeEvent:
-    """Something happened to a container we label: ``action`` is Docker's word (``die``, ``oom``, ``destroy``, ...)."""
+    """Something happened to a container we label: ``action`` is Docker's word (``die``, ``oom``, ``destroy``, ...).
+
+    ``exit_code`` comes with ``die`` alone.
+    """
 
     at: datetime
     action: str
     container_id: str
     deployment: str | None
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -722,8 +722,15 @@ def event_of(message: Mapping[str, Any]) -> RuntimeEvent | None:
     at = _from_nanoseconds(message.get("timeNano"))
     if message.get("Type") != "container" or not actor.get("ID") or at is None:
         return None
-    deployment = (actor.get("Attributes") or {}).get(LABEL_DEPLOYMENT)
-    return RuntimeEvent(at, str(message.get("Action", "")), str(actor["ID"]), deployment)
+    said = actor.get("Attributes") or {}
+    code = str(said.get("exitCode", ""))
+    return RuntimeEvent(
+        at,
+        str(message.get("Action", "")),
+        str(actor["ID"]),
+        said.get(LABEL_DEPLOYMENT),
+        int(code) if code.isdigit() else None,
+    )
 
 
 def redact_environment(document: Mapping[str, Any]) -> dict[str, object]:

@@ -95,6 +95,7 @@ class Supervisor:
         self._log: LogWatch | None = None
         self._asker: Asker | None = None
         self._asked_at = float("-inf")
+        self._asked_stage: str | None = None
         self._load: Load | None = None
         self._stages: dict[str, float] = {}
         self._ready_after_s: float | None = None
@@ -160,6 +161,7 @@ class Supervisor:
 
     def _tick(self) -> bool:
         """One look and what follows from it; False where nothing could be seen."""
+        self._note_deaths()
         self._asked_again()
         if not self._look():
             return False
@@ -177,6 +179,14 @@ class Supervisor:
         self._ask_when_due()
         self._publish(durable=self._state.generation != before.generation)  # somebody waits for that
         return True
+
+    def _note_deaths(self) -> None:
+        """Say at once what the runtime says at once; the look that judges it may take a while longer."""
+        known = {container.id: container.name for container in self._containers}
+        for death in self._events.deaths():
+            if death.container_id in known and self._state.phase is not Phase.STOPPING:
+                code = "" if death.exit_code is None else f" with exit code {death.exit_code}"
+                self._note("container-ended", f"container {known[death.container_id]} ended{code}")
 
     def _changed(self, before: State, sighting: Sighting, effects: tuple[Effect, ...]) -> None:
         state = self._state
@@ -318,9 +328,9 @@ class Supervisor:
         asker, spec = self._asker, self._wanted.spec
         if asker is None or asker.busy:
             return
-        since = self._clock.monotonic() - self._asked_at
+        since, stage = self._clock.monotonic() - self._asked_at, self._stage()
         match self._state.phase:
-            case Phase.STARTING if since >= _TICK_BUSY:
+            case Phase.STARTING if since >= _TICK_BUSY or stage != self._asked_stage:
                 asker.ask(readiness(spec.health, spec.completion, spec.model))
             case Phase.READY if since >= spec.health.live_interval_s:
                 asker.ask(liveness(spec.health))
@@ -328,7 +338,7 @@ class Supervisor:
                 asker.ask(liveness(spec.health))
             case _:
                 return
-        self._asked_at = self._clock.monotonic()
+        self._asked_at, self._asked_stage = self._clock.monotonic(), stage
 
     # ---- doing -------------------------------------------------------------------------------------------------------
 
@@ -588,6 +598,10 @@ def _view(uuid: str, index: int, sample: GpuSample | None) -> GpuView:
 
 
 def expected_seconds(starts: tuple[StartRecord, ...], spec_hash: str, *, warm: bool) -> float | None:
-    """How long a start of this spec took before, cold or warm alike: the median of the last five, None for the first."""
-    known = [item.seconds for item in starts if item.spec_hash == spec_hash and item.warm == warm][-5:]
+    """How long a start of this spec took before: the median of its last five, None for the first.
+
+    Starts as cold or as warm as this one are asked first; where there are none the others are the best guess there is.
+    """
+    ours = [item for item in starts if item.spec_hash == spec_hash]
+    known = [item.seconds for item in ([item for item in ours if item.warm == warm] or ours)][-5:]
     return round(statistics.median(known), 3) if known else None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from launchpad.deploy.spec import Completion
     from launchpad.engines.base import Engine, Health
     from launchpad.health.probe import Prober
-    from launchpad.runtime.base import LogLine, Runtime
+    from launchpad.runtime.base import LogLine, Runtime, RuntimeEvent
 
 _COPY_BYTES: Final = 32 * 2**20
 _TAIL: Final = 400
@@ -71,6 +71,7 @@ class EventWatch:
     def __init__(self, runtime: Runtime, deployment: str, wake: Callable[[], None], clock: Clock) -> None:
         self._runtime, self._deployment, self._wake, self._clock = runtime, deployment, wake, clock
         self._closed = threading.Event()
+        self._deaths: queue.SimpleQueue[RuntimeEvent] = queue.SimpleQueue()
         self.healthy = False
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
@@ -79,6 +80,14 @@ class EventWatch:
         """Stop listening."""
         self._closed.set()
 
+    def deaths(self) -> tuple[RuntimeEvent, ...]:
+        """Deaths heard of since the last call: while a container is torn down Docker lets nobody look at it."""
+        heard = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                heard.append(self._deaths.get_nowait())
+        return tuple(heard)
+
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
@@ -86,8 +95,11 @@ class EventWatch:
                     self.healthy = True
                     self._wake()
                     for event in events:
-                        if event.deployment == self._deployment:
-                            self._wake()
+                        if event.deployment != self._deployment:
+                            continue
+                        if event.action == "die":
+                            self._deaths.put(event)
+                        self._wake()
                         if self._closed.is_set():
                             return
             except LaunchpadError:
