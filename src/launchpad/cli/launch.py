@@ -5,22 +5,25 @@ Each function does one of these and hands its value on. Nothing here prints, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from launchpad.deploy.observe import Observed, observe
 from launchpad.deploy.plan import Plan, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
-from launchpad.doctor.finding import Finding
+from launchpad.doctor.checks import preflight
+from launchpad.doctor.finding import Finding, worst_first
 from launchpad.errors import ImageError, LaunchpadError
 from launchpad.profiles.catalog import Loaded
 from launchpad.rig.facts import RigFacts
 from launchpad.store.state import VERSION, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
     from launchpad.cli.world import World
+    from launchpad.doctor.case import ImageFacts
     from launchpad.doctor.checks import Eyes
     from launchpad.runtime.base import Image, Runtime, Transfer
     from launchpad.supervise.snapshot import Snapshot
@@ -58,18 +61,25 @@ def load(world: World, name: str, *, rig: str | None, rehearsal: RehearsalChoice
     return Wish(loaded, world.facts(rig), rehearsal)
 
 
-def draft(world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = False) -> Draft:
-    """Everything up to the plan. ``runtime`` None plans on paper; ``fetched`` says that the image step is done."""
-    from launchpad.doctor.checks import preflight
+def draft(
+    world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = False, accept: Collection[str] = ()
+) -> Draft:
+    """Everything up to the plan. ``runtime`` None plans on paper; ``fetched`` says that the image step is done.
 
+    ``accept`` names hazards that may stand in the way no longer.
+    """
     claims = world.claims(wish.name, runtime)
     before = last_wanted(world, wish.name)
     keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
     image = _image(wish, runtime)
-    real = image if wish.rehearsal is None else None  # a stand-in's id is no part of what the real image would get
+    real = (
+        image if wish.rehearsal is None else None
+    )  # a stand-in is no part of what the real image would get, or be judged by
     spec = resolve(
         wish.name, wish.loaded.profile, wish.facts, taken=claims.gpus, keep=keep, image_id=real.id if real else None
     )
+    hazards = accepted(_hazards(world, wish, spec, real, runtime), accept)
+    spec = replace(spec, accepted=tuple(sorted({item.id for item in hazards if item.id in accept})))
     if wish.rehearsal is not None:
         from launchpad.rehearse.deployment import rehearse
 
@@ -81,8 +91,50 @@ def draft(world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = 
     )
     here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None else None
-    findings = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
-    return Draft(spec, found, made, findings, warm)
+    checks = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
+    return Draft(spec, found, made, worst_first((*checks, *hazards)), warm)
+
+
+def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Finding, ...]:
+    """The findings, those that a person accepts by name as warnings; raises LaunchpadError for a name that is no hazard."""
+    from launchpad.doctor.rules import RULES
+
+    known = {rule.id for rule in RULES}
+    for name in accept:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise LaunchpadError(
+                f"cannot accept {name}: there is no such hazard",
+                hint=f"did you mean {close[0]}?" if close else "launchpad doctor names them",
+            )
+    return tuple(
+        replace(item, severity="warns", message=f"{item.message} (accepted)") if item.id in accept else item
+        for item in findings
+    )
+
+
+def _hazards(world: World, wish: Wish, spec: Spec, image: Image | None, runtime: Runtime | None) -> tuple[Finding, ...]:
+    """What is known to go wrong with this spec on that rig, and with that image where it is here."""
+    from launchpad.doctor.case import Case
+    from launchpad.doctor.rule import examine
+    from launchpad.doctor.rules import RULES
+
+    facts = image_facts(world, image, runtime) if image is not None and runtime is not None else None
+    return examine(Case(wish.facts, spec, facts), RULES)
+
+
+def image_facts(world: World, image: Image, runtime: Runtime) -> ImageFacts:
+    """What the image holds, looked up once for each image id."""
+    from launchpad.doctor.case import ImageFacts
+    from launchpad.doctor.image import inspect_image
+
+    known = world.store.read_image(image.id, ImageFacts, world.clock.now())
+    if known is not None:
+        return replace(known, reference=image.tags[0] if image.tags else image.id)
+    with runtime.files(image.id) as files:
+        facts = inspect_image(image, files)
+    world.store.note_image(image.id, facts)
+    return facts
 
 
 def fetch(world: World, wish: Wish, drawn: Draft, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:

@@ -17,7 +17,7 @@ from launchpad.cli.launch import Draft
 from launchpad.cli.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from launchpad.cli.launch import Wish
     from launchpad.deploy.spec import Spec
@@ -32,11 +32,15 @@ _EXIT_INTERRUPTED = 130
 _SUPERVISOR_ENDS_S = 10.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON objects, one a line, on stdout.")]
+AcceptOption = Annotated[
+    list[str] | None, typer.Option("--accept", help="Go on in spite of this hazard, by id; journalled. Repeatable.")
+]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Do not follow: return once the supervisor runs.")]
 
 
 def up(
     name: Annotated[str, typer.Argument(help="Profile name, or path of a profile.", autocompletion=complete.profiles)],
+    accept: AcceptOption = None,
     as_json: JsonOption = False,
     detach: DetachOption = False,
 ) -> None:
@@ -49,7 +53,7 @@ def up(
     from launchpad.cli import launch
 
     world = World()
-    bring_up(world, launch.load(world, name, rig=None), as_json=as_json, detach=detach)
+    bring_up(world, launch.load(world, name, rig=None), accept=accept or (), as_json=as_json, detach=detach)
 
 
 def _list_faults(wanted: bool) -> None:
@@ -98,27 +102,29 @@ def rehearse(
     bring_up(world, launch.load(world, name, rig=rig, rehearsal=choice), as_json=as_json, detach=detach)
 
 
-def bring_up(world: World, wish: Wish, *, as_json: bool, detach: bool) -> None:
+def bring_up(world: World, wish: Wish, *, accept: Collection[str] = (), as_json: bool, detach: bool) -> None:
     """The straight line of ``up``, with a supervisor getting ready beside it."""
     from launchpad.supervise import spawn
 
     prepared = spawn.prepare(world.store.deployment(wish.name), world.environ)
     with prepared or contextlib.nullcontext():
-        _bring_up(world, wish, prepared, as_json=as_json, detach=detach)
+        _bring_up(world, wish, prepared, accept=accept, as_json=as_json, detach=detach)
 
 
-def _bring_up(world: World, wish: Wish, prepared: Prepared | None, *, as_json: bool, detach: bool) -> None:
+def _bring_up(
+    world: World, wish: Wish, prepared: Prepared | None, *, accept: Collection[str], as_json: bool, detach: bool
+) -> None:
     from launchpad.cli import launch
 
     _guard_rehearsal(world, wish)
-    settled = _settle(world, wish, fetched=False)
+    settled = _settle(world, wish, accept, fetched=False)
     render.findings(settled.drawn.findings)
     launch.refuse(settled.drawn)
     render.say(render.plan(settled.drawn.spec, settled.drawn.plan, warm=settled.drawn.warm) + "\n")
     if settled.needs_fetch:
         with _progress(as_json=as_json) as progress:
             launch.fetch(world, wish, settled.drawn, world.runtime, progress)
-        settled = _settle(world, wish, fetched=True)
+        settled = _settle(world, wish, accept, fetched=True)
         launch.refuse(settled.drawn)
     if settled.generation is None:
         _answer(settled.drawn, None, "already ready, spec unchanged: nothing to do", as_json=as_json)
@@ -140,7 +146,7 @@ class _Settled:
     offset: int
 
 
-def _settle(world: World, wish: Wish, *, fetched: bool) -> _Settled:
+def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool) -> _Settled:
     """Draft and write down what is wanted in one, so that two ``up`` at once never choose the same GPUs.
 
     An image is fetched between two of these, not inside: nobody should wait for somebody else's twenty gigabytes.
@@ -149,7 +155,7 @@ def _settle(world: World, wish: Wish, *, fetched: bool) -> _Settled:
     from launchpad.store.lock import held
 
     with held(world.store.rig_lock, f"bring {wish.name} up"):
-        drawn = launch.draft(world, wish, world.runtime, fetched=fetched)
+        drawn = launch.draft(world, wish, world.runtime, fetched=fetched, accept=accept)
         needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
         blocked = any(finding.severity == "blocks" for finding in drawn.findings)
         serves = drawn.plan.keeps and _serves(world, drawn.spec)

@@ -102,7 +102,10 @@ class RehearsalChoice:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A deployment, fully resolved. ``host`` and ``port`` are where a client on this rig reaches it."""
+    """A deployment, fully resolved. ``host`` and ``port`` are where a client on this rig reaches it.
+
+    ``accepted`` are the ids of hazards that a person overrode by name.
+    """
 
     name: str
     profile: str
@@ -122,6 +125,7 @@ class Spec:
     rig: str
     power_budget_w: int | None = None
     caveats: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
     rehearsal: RehearsalChoice | None = None
 
     @property

@@ -110,6 +110,19 @@ class Store:
         self._make(folder)
         files.write_atomic(folder / f"{volume}.json", files.encode(_Warmed(at)))
 
+    def read_image(self, image_id: str, type_: type[T], now: datetime) -> T | None:
+        """What an earlier look into this image found, or None; an image's content never changes under its id."""
+        return files.read(self._image_path(image_id), type_, stamp=stamp(now), warn=self._warn)
+
+    def note_image(self, image_id: str, facts: object) -> None:
+        """Remember what a look into an image found."""
+        path = self._image_path(image_id)
+        self._make(path.parent)
+        files.write_atomic(path, files.encode(facts), durable=False)
+
+    def _image_path(self, image_id: str) -> Path:
+        return self.root / "images" / f"{re.sub(r'[^A-Za-z0-9]', '-', image_id)[:80]}.json"
+
     @staticmethod
     def _make(folder: Path) -> None:
         make_folder(folder)

@@ -379,6 +379,8 @@ class Supervisor:
             self._start_error = refused(error)
             self._note("start-refused", error.message, detail={"hint": error.hint})
             return
+        for hazard in spec.accepted:
+            self._note("hazard-accepted", hazard)
         first = containers[0]
         now = self._clock.now()
         expected = expected_seconds(self._deployment.starts(), spec.hash, warm=warm)
