@@ -16,7 +16,7 @@ DEMO_ENV = eval "$$($(WITH_DOCKERD) env $(DEMO))"; export LAUNCHPAD_STATE_DIR="$
 .PHONY: help demo demo-down test lint format types unit e2e tools e2e-vllm bench clean
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 $(BIN)/launchpad: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "launchpad needs Python 3.11 or later; set PYTHON=")'
@@ -86,3 +86,4 @@ clean: demo-down ## Remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache dist build
 
 .ONESHELL:
+.SILENT:

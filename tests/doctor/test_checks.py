@@ -188,7 +188,7 @@ def test_what_speaks_against_a_start_is_said_with_the_fix(id_: str) -> None:
 SPARED: list[tuple[str, dict[str, Any]]] = [
     ("another port of another deployment", {"claims": Claims({}, {("127.0.0.1", 8001): "other"})}),
     ("another address of another deployment", {"claims": Claims({}, {("10.1.2.3", 8000): "other"})}),
-    ("a port that is taken by this deployment itself", {"there": found(container(calm())), "looks": eyes("docker", published=HERE)}),
+    ("a port that it holds itself", {"there": found(container(calm())), "looks": eyes("docker", published=HERE)}),
     ("an image that is not there and may be pulled", {"there": found(pulled=False)}),
     (
         "an image that is not there and is built here",

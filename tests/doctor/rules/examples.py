@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launchpad.doctor.case import Case, DeepGemm
+from launchpad.rig.catalog import RigCatalog
 from launchpad.rig.facts import DiskFacts, DockerFacts, ForeignProcess, GpuLink
 
 from .cases import GIB, H200, RIG, checkpoint, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
@@ -39,6 +40,9 @@ def nobody(problem: str) -> Example:
 
 
 NVLINKED = rig(H200, gpu={"compute_capability": (12, 0), "memory_bytes": 141 * GIB}, nvlink=True)
+A100 = RigCatalog(()).facts("4x-a100")
+H100 = rig(A100, gpu={"compute_capability": (9, 0)})
+ANY_CARD: dict[str, Any] = {"gpus": {"compute_capability": None, "min_memory": None}}
 NCCL_OFF: dict[str, Any] = {"env": {"NCCL_P2P_DISABLE": "1"}}
 NCCL_ON: dict[str, Any] = {"env": {"NCCL_P2P_DISABLE": None}}
 DYNAMO = "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime"
@@ -216,6 +220,7 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
     "model.larger-than-gpus": Example(sglang(checkpoint=checkpoint(510)), sglang(checkpoint=checkpoint(160))),
     "model.v4-pro-too-large": Example(sglang(**named("DeepSeek-V4-Pro")), sglang(**named("DeepSeek-V4-Flash"))),
     "model.v41-on-sm120": Example(sglang(**named("DeepSeek-V4.1-Flash")), sglang(**named("DeepSeek-V4-Flash-0731"))),
+    "model.v4-before-hopper": Example(vllm(A100, **ANY_CARD), vllm(H100, **ANY_CARD)),
     "model.trust-remote-code": Example(
         sglang(serving={"trust_remote_code": False}), sglang(**other_model(serving={"trust_remote_code": False}))
     ),
@@ -238,6 +243,7 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
     "engine.graphs-off": Example(
         sglang(serving={"cuda_graphs": False}), sglang(**other_model(serving={"cuda_graphs": False}))
     ),
+    "engine.memory-fraction": Example(vllm(serving={"memory_fraction": 0.99}), vllm(serving={"memory_fraction": 0.98})),
     "engine.beyond-graphs": Example(
         sglang(serving={"max_running_requests": 64}), sglang(serving={"max_running_requests": 32})
     ),
@@ -300,6 +306,11 @@ SGLANG_EXAMPLES: Mapping[str, Example] = {
     ),
     "sglang.before-native": Example(sglang(image={"reference": "lmsysorg/sglang:v0.5.15"}), sglang(**SGLANG_16)),
     "sglang.unknown": Example(sglang(image={"reference": "lmsysorg/sglang:dev"}), sglang(**SGLANG_16)),
+    "sglang.deepgemm-kernels": Example(
+        sglang(inspected=inspected(engine="sglang", deep_gemm=(DeepGemm("external", "2.6.1", sm120_kernels=False),))),
+        sglang(inspected=inspected(engine="sglang", deep_gemm=(DeepGemm("external", "2.6.1", sm120_kernels=True),))),
+    ),
+    "sglang.expert-parallel": Example(sglang(parallel={"expert": True}), vllm()),
     "sglang.dsv4-backend": Example(
         sglang(engine_args={"dsv4-attn-backend": "trtllm"}), sglang(engine_args={"dsv4-attn-backend": "flashmla"})
     ),
@@ -396,6 +407,7 @@ VLLM_EXAMPLES: Mapping[str, Example] = {
 
 TRTLLM_EXAMPLES: Mapping[str, Example] = {
     "trtllm.sm120": Example(generic(*SERVE, **TRTLLM), generic(*SERVE, **TRTLLM, **other_model())),
+    "trtllm.before-blackwell": Example(generic(*SERVE, facts=A100, **TRTLLM), generic(*SERVE, **TRTLLM)),
     "trtllm.pin": Example(
         generic(
             *WORKER,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from launchpad.doctor.case import Case, DeepGemm
+    from launchpad.doctor.finding import Severity
 
 _REGRESSION: Final = "https://github.com/vllm-project/vllm/issues/51758"
 _FIRST: Final = "https://github.com/vllm-project/vllm/issues/47436"
@@ -211,6 +212,12 @@ def _external(case: Case) -> Iterator[Seen]:
         )
 
 
+def _of_a_build(case: Case) -> Severity | None:
+    """A build that is no release may be a fork with kernels of its own: there a block would be a guess."""
+    found = engine_version(case, "vllm")
+    return "warns" if found is not None and release_of(found) is None else None
+
+
 def _too_old(case: Case) -> Iterator[Seen]:
     if not v4_on_sm120(case, "vllm") or is_fork(case):
         return
@@ -219,13 +226,17 @@ def _too_old(case: Case) -> Iterator[Seen]:
         yield Seen(
             f"image {reference(case)} is a vLLM that does not know SM120 for DeepSeek V4 of {name(case)}",
             evidence=known,
+            severity=_of_a_build(case),
         )
 
 
 def _absent(case: Case) -> Iterator[Seen]:
     used = in_use(case)
     if v4_on_sm120(case, "vllm") and used is not None and used.kind == "absent" and not is_fork(case):
-        yield Seen(f"image {reference(case)} has no deep_gemm package, and DeepSeek V4's sparse attention needs it")
+        yield Seen(
+            f"image {reference(case)} has no deep_gemm package, and DeepSeek V4's sparse attention needs it",
+            severity=_of_a_build(case),
+        )
 
 
 def _unknown(case: Case) -> Iterator[Seen]:

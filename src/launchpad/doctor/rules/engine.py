@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from launchpad.doctor.rule import Rule, Seen
-from launchpad.doctor.rules.lookup import AS_OF, engine, flag, name, number, v4
+from launchpad.doctor.rules.lookup import AS_OF, GIB, engine, flag, name, number, v4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from launchpad.doctor.case import Case
+
+
+_LEAST_FREE: Final = 1.5 * GIB
 
 
 def _graphs(case: Case) -> bool:
@@ -32,6 +35,19 @@ def _expandable(case: Case) -> Iterator[Seen]:
 def _eager(case: Case) -> Iterator[Seen]:
     if case.spec is not None and case.gpus and v4(case) and engine(case) in {"vllm", "sglang"} and not _graphs(case):
         yield Seen(f"{name(case)} runs DeepSeek V4 without CUDA graphs: a few tokens a second are what others got")
+
+
+def _fraction(case: Case) -> Iterator[Seen]:
+    said = flag(case, "gpu-memory-utilization", "mem-fraction-static")
+    sizes = [gpu.memory_bytes for gpu in case.gpus if gpu.memory_bytes is not None]
+    if case.spec is None or not said or not sizes or engine(case) not in {"vllm", "sglang"}:
+        return
+    try:
+        left = (1 - float(said)) * min(sizes)
+    except ValueError:
+        return
+    if left < _LEAST_FREE:
+        yield Seen(f"{name(case)} takes {said} of each GPU's memory and leaves {left / GIB:.1f} GiB for workspaces")
 
 
 def _beyond_graphs(case: Case) -> Iterator[Seen]:
@@ -87,6 +103,18 @@ RULES: Final = (
         basis="reported",
         explain="Decoding launches thousands of small kernels a token; without graphs the launches take the time. "
         "Reports: about 5 tok/s (V4), 2-4 tok/s (V4.1, eager). Right for finding a fault, wrong for serving.",
+    ),
+    Rule(
+        id="engine.memory-fraction",
+        severity="warns",
+        title="Too little memory left beside weights and KV cache",
+        look=_fraction,
+        hint="lower serving.memory_fraction in the profile, to 0.92 on these cards",
+        source="https://github.com/local-inference-lab/rtx6kpro (models/ds4dspark-v10.md)",
+        as_of=AS_OF,
+        basis="reported",
+        explain="A lab's server with 777 MiB free came up and died at the first real prefill, on a FlashInfer MoE workspace of 764 "
+        "MiB. Keep 1.5 GiB a card.",
     ),
     Rule(
         id="engine.beyond-graphs",

@@ -34,6 +34,7 @@ REPOSITORIES: Final[Mapping[str, str]] = {
 #: Of those, the ones whose tag is the engine's own version and not Dynamo's.
 _OWN_VERSION: Final = frozenset({"vllm/vllm-openai", "lmsysorg/sglang", "nvcr.io/nvidia/tensorrt-llm/release"})
 _PACKAGE: Final[Mapping[str, str]] = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
+_NAMES: Final[Mapping[str, str]] = {package: name for name, package in _PACKAGE.items()}
 _TAG_VERSION: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:(?:rc|a|b)\d+)?(?:\.?post\d+)?)(?:-[A-Za-z0-9_.]+)?")
 _FLAG: Final = re.compile(r"--?[A-Za-z]")
 _WORDS: Final[tuple[tuple[str, str], ...]] = (
@@ -97,7 +98,7 @@ def engine(case: Case) -> str | None:
     if case.spec is not None and case.spec.engine != "generic":
         return case.spec.engine
     if case.image is not None and case.image.engine is not None:
-        return case.image.engine
+        return _NAMES.get(case.image.engine, case.image.engine)
     return REPOSITORIES.get(repository(case)) or _engine_of_words(case.command)
 
 
@@ -211,6 +212,11 @@ def official_checkpoint(case: Case) -> bool:
 def v4_on_sm120(case: Case, name: str) -> bool:
     """Whether engine ``name`` serves DeepSeek V4 on SM120."""
     return case.spec is not None and case.on_sm120 and engine(case) == name and v4(case)
+
+
+def capability_below(case: Case, least: tuple[int, int]) -> bool:
+    """Whether a GPU in question is known to be of a lower compute capability than ``least``."""
+    return any(gpu.compute_capability is not None and gpu.compute_capability < least for gpu in case.gpus)
 
 
 def pcie_only(case: Case) -> bool:

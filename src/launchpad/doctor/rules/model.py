@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Final
 from launchpad.doctor.rule import Rule, Seen
 from launchpad.doctor.rules.lookup import (
     AS_OF,
+    capability_below,
     engine,
+    engine_version,
     family,
     flag,
     model_text,
     name,
     number,
     official_checkpoint,
+    older,
+    repository,
     setting,
     v4,
     v4_on_sm120,
@@ -62,6 +66,23 @@ def _v41(case: Case) -> Iterator[Seen]:
             if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.image.reference
             else None,
         )
+
+
+def _before_hopper(case: Case) -> Iterator[Seen]:
+    if (
+        case.spec is None
+        or not v4(case)
+        or engine(case) not in {"vllm", "sglang"}
+        or not capability_below(case, (9, 0))
+    ):
+        return
+    official = engine_version(case, "vllm")
+    stock = repository(case) == "vllm/vllm-openai" and older(official, "0.34") and not older(official, "0.20")
+    yield Seen(
+        f"{name(case)} serves DeepSeek V4 on cards older than Hopper, for which it has no kernels",
+        evidence="; ".join(sorted({gpu.name for gpu in case.gpus})),
+        severity="blocks" if stock else "warns",
+    )
 
 
 def _trust(case: Case) -> Iterator[Seen]:
@@ -131,6 +152,19 @@ RULES: Final = (
         explain="Another family than V4: 510 GB, of which Engram tables must leave the GPUs on 4x 96 GB. vLLM's "
         "day-0 image does not start it on SM120; SGLang started at TP=8 with EP=8 only and crashed later in "
         "one report, served in another. Patched builds are said to work.",
+    ),
+    Rule(
+        id="model.v4-before-hopper",
+        severity="blocks",
+        title="DeepSeek V4 on Ampere or Ada",
+        look=_before_hopper,
+        hint="use Hopper or Blackwell cards; forks for SM80 and SM89 exist, and are as brittle as forks are",
+        source="https://github.com/vllm-project/vllm/issues/50576",
+        as_of=AS_OF,
+        basis="reported",
+        versions="vLLM 0.20 to 0.33.0; SGLang: nothing known",
+        explain="An article offers 4x A100 as an alternative. The fp8 KV cache is mandatory and Triton cannot emit fp8e4nv before "
+        "SM89; sparse MLA, DeepGEMM and the indexer have no SM80 either. Blocks for vLLM's own releases, warns for others.",
     ),
     Rule(
         id="model.trust-remote-code",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from launchpad.doctor.rule import Basis, Rule, Seen
-from launchpad.doctor.rules.deepgemm import FLASHINFER_DSPARK, flashinfer
+from launchpad.doctor.rules.deepgemm import FLASHINFER_DSPARK, flashinfer, kernels_of
 from launchpad.doctor.rules.lookup import (
     AS_OF,
     engine,
@@ -121,6 +121,18 @@ def _unknown(case: Case) -> Iterator[Seen]:
         yield Seen(
             f"whether {what} serves DeepSeek V4 on SM120 is unknown: image {reference(case)} is not in the table"
         )
+
+
+def _deep_gemm(case: Case) -> Iterator[Seen]:
+    found = case.image.deep_gemm if case.image is not None else None
+    lacks = any(kernels_of(each) is False for each in found or ())
+    if v4_on_sm120(case, "sglang") and lacks and truth(case.env.get("SGLANG_ENABLE_JIT_DEEPGEMM")) is not False:
+        yield Seen(f"image {reference(case)} has a DeepGEMM without SM120 kernels, and SGLang may take it by its names")
+
+
+def _experts(case: Case) -> Iterator[Seen]:
+    if v4_on_sm120(case, "sglang") and (number(flag(case, "ep-size", "ep", "expert-parallel-size")) or 1) > 1:
+        yield Seen(f"{name(case)} spreads experts over ranks on SM120, which SGLang's authors did not verify")
 
 
 def _backend(case: Case) -> Iterator[Seen]:
@@ -320,6 +332,30 @@ RULES: Final = (
         basis="measured",
         explain="Known are 0.5.11 to 0.5.23. lmsysorg/sglang:dev, which upstream's page prints for this card, is "
         "whatever was built last.",
+    ),
+    Rule(
+        id="sglang.deepgemm-kernels",
+        severity="warns",
+        title="SGLang and a DeepGEMM without SM120 kernels",
+        look=_deep_gemm,
+        hint='set SGLANG_ENABLE_JIT_DEEPGEMM = "0" under env',
+        source="https://github.com/sgl-project/sglang/issues/25877",
+        as_of=AS_OF,
+        basis="reported",
+        explain="On SM120 SGLang probes DeepGEMM for three function names, and deepseek-ai's main branch has those names and no SM120 "
+        "kernels behind them: 'Unknown SF transformation', as with vLLM. sgl-deep-gemm, which SGLang pins, has both.",
+    ),
+    Rule(
+        id="sglang.expert-parallel",
+        severity="informs",
+        title="Expert parallelism on SM120 (SGLang)",
+        look=_experts,
+        hint="set parallel.expert = false in the profile, or measure both",
+        source="https://github.com/sgl-project/sglang/pull/30272",
+        as_of=AS_OF,
+        basis="reported",
+        explain="The pull request that brought the native path lists experts numbered -1 under EP among its failures; no verified layout "
+        "for this card uses it.",
     ),
     Rule(
         id="sglang.dsv4-backend",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from launchpad.doctor.rule import Rule, Seen
 from launchpad.doctor.rules.lookup import (
     AS_OF,
+    capability_below,
     engine,
     engine_version,
     flag,
@@ -54,6 +55,11 @@ def _is_dynamo(case: Case) -> bool:
 def _on_sm120(case: Case) -> Iterator[Seen]:
     if v4_on_sm120(case, "trtllm"):
         yield Seen(f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for SM120")
+
+
+def _before_blackwell(case: Case) -> Iterator[Seen]:
+    if case.spec is not None and v4(case) and engine(case) == "trtllm" and capability_below(case, (10, 0)):
+        yield Seen(f"{name(case)} serves DeepSeek V4 with TensorRT-LLM on cards older than Blackwell")
 
 
 def _pin(case: Case) -> Iterator[Seen]:
@@ -157,6 +163,17 @@ RULES: Final = (
         explain="The guard tests for SM >= 100 and lets 120 through; the weights load for minutes and then: "
         "'Deepseek should be supported by fmha', SIGABRT. NVIDIA's own probe of rc23 on RTX PRO 6000 failed "
         "every case. Dynamo has no SM120 recipe; NVIDIA's for this card is plain vLLM.",
+    ),
+    Rule(
+        id="trtllm.before-blackwell",
+        severity="blocks",
+        title="DeepSeek V4 with TensorRT-LLM before Blackwell",
+        look=_before_blackwell,
+        hint="serve it with SGLang or vLLM, which have Hopper layouts",
+        source="https://github.com/NVIDIA/TensorRT-LLM (examples/models/core/deepseek_v4/README.md at 3699edad)",
+        as_of=AS_OF,
+        basis="reported",
+        explain="The README: 'DeepSeek-V4 is only supported on Blackwell GPUs (SM100+)'.",
     ),
     Rule(
         id="trtllm.pin",
