@@ -54,7 +54,7 @@ DOORS = {
 
 def imports_of(tree: ast.AST) -> list[str]:
     """Every module a tree imports, lazily or not, for typing or not."""
-    found = []
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)
