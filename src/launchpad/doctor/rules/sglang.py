@@ -342,8 +342,9 @@ RULES: Final = (
         source="https://github.com/sgl-project/sglang/issues/25877",
         as_of=AS_OF,
         basis="reported",
-        explain="On SM120 SGLang probes DeepGEMM for three function names, and deepseek-ai's main branch has those names and no SM120 "
-        "kernels behind them: 'Unknown SF transformation', as with vLLM. sgl-deep-gemm, which SGLang pins, has both.",
+        explain="On SM120 SGLang probes DeepGEMM for three function names, and deepseek-ai's main branch has those "
+        "names and no SM120 kernels behind them: 'Unknown SF transformation', as with vLLM. sgl-deep-gemm, "
+        "which SGLang pins, has both.",
     ),
     Rule(
         id="sglang.expert-parallel",
@@ -354,8 +355,8 @@ RULES: Final = (
         source="https://github.com/sgl-project/sglang/pull/30272",
         as_of=AS_OF,
         basis="reported",
-        explain="The pull request that brought the native path lists experts numbered -1 under EP among its failures; no verified layout "
-        "for this card uses it.",
+        explain="The pull request that brought the native path lists experts numbered -1 under EP among its "
+        "failures; no verified layout for this card uses it.",
     ),
     Rule(
         id="sglang.dsv4-backend",

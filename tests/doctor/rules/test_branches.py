@@ -1,0 +1,270 @@
+"""Rules that weigh: the same hazard blocks, warns or informs by how sure it is, and each of its other sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from launchpad.doctor.case import Case, DeepGemm
+from launchpad.doctor.rule import examine
+from launchpad.doctor.rules import RULES
+from launchpad.rig.catalog import RigCatalog
+from launchpad.rig.facts import DockerFacts, RigFacts
+
+from .cases import GIB, H200, RIG, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
+from .examples import A100, ANY_CARD, DEV, DSPARK, OLD_DRIVER, WORKER
+
+if TYPE_CHECKING:
+    from launchpad.doctor.finding import Severity
+
+NIGHTLY = "0.26.1rc1.dev303+gabcdef0"
+BOTH_RUNTIMES = DockerFacts("28.5.1", ("nvidia", "runc"), ("nvidia.com/gpu=all",), "570.86.15", "1.18.0")
+SGLANG_UNKNOWN: dict[str, Any] = {"image": {"reference": "lmsysorg/sglang:v0.5.18"}}
+
+#: (what, case, id, severity or None where it must be silent)
+BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
+    (
+        "CUDA 13 read in the image",
+        sglang(OLD_DRIVER, inspected=inspected(cuda_version="13.0.3")),
+        "driver.too-old-for-cuda13",
+        "blocks",
+    ),
+    (
+        "CUDA 12.9 read in the image",
+        sglang(OLD_DRIVER, inspected=inspected(cuda_version="12.9.1")),
+        "driver.too-old-for-cuda13",
+        None,
+    ),
+    (
+        "CUDA compatibility turned on",
+        vllm(OLD_DRIVER, env={"VLLM_ENABLE_CUDA_COMPATIBILITY": "1"}),
+        "driver.too-old-for-cuda13",
+        "informs",
+    ),
+    ("CUDA 13 on a new driver", sglang(inspected=inspected(cuda_version="13.0.3")), "driver.too-old-for-cuda13", None),
+    ("proprietary modules on Hopper", Case(rig(H200, driver_open=False)), "driver.proprietary-modules", None),
+    ("MIG on a rig without a deployment", Case(rig(first={"mig_enabled": True})), "gpu.mig", "informs"),
+    (
+        "TP=8 over PCIe",
+        vllm(RigCatalog(()).facts("8x-rtx-pro-6000-server"), gpus={"count": 8}, parallel={"tensor": 8}),
+        "pcie.no-nvlink",
+        "warns",
+    ),
+    ("TP=4 over NVLink", vllm(A100, **ANY_CARD), "pcie.no-nvlink", None),
+    ("SGLang's verified cell", sglang(**two(serving={"custom_all_reduce": True})), "p2p.custom-all-reduce", "informs"),
+    ("a circuit that will do", Case(rig(circuit_w=4000)), "power.circuit", None),
+    (
+        "a data-centre rig without a circuit",
+        Case(rig(H200, gpu={"power_limit_w": 700.0})),
+        "power.circuit-unknown",
+        None,
+    ),
+    ("8 GiB of shared memory", sglang(container={"shm_size": "8GiB"}), "container.shm", "warns"),
+    ("half a GiB of shared memory", sglang(container={"shm_size": "512MiB"}), "container.shm", "blocks"),
+    (
+        "one GPU needs little",
+        sglang(container={"shm_size": None}, gpus={"count": 1}, parallel={"tensor": 1}),
+        "container.shm",
+        None,
+    ),
+    ("no word of locked memory", sglang(container={"ulimits": {}}), "container.memlock", "informs"),
+    ("a loopback host said aloud", vllm(engine_args={"host": "127.0.0.1"}), "container.loopback", "blocks"),
+    ("TensorRT-LLM without a host", generic("trtllm-serve", "/models/x"), "container.loopback", "blocks"),
+    ("a stale CDI spec beside the runtime", Case(rig(docker=BOTH_RUNTIMES)), "container.cdi-stale", "warns"),
+    ("Docker unknown", Case(rig(docker=DockerFacts("28.5.1", ("runc",), None))), "container.no-gpu-runtime", None),
+    (
+        "Docker without a runtime, for a deployment",
+        sglang(rig(docker=DockerFacts("28.5.1"))),
+        "container.no-gpu-runtime",
+        "blocks",
+    ),
+    ("no tag at all", vllm(image={"reference": "vllm/vllm-openai"}), "image.mutable-tag", "warns"),
+    (
+        "latest with a digest",
+        vllm(image={"reference": "vllm/vllm-openai:latest", "digest": "sha256:" + "a" * 64}),
+        "image.mutable-tag",
+        None,
+    ),
+    ("PTX only", vllm(inspected=inspected(arch_list=("9.0+PTX",))), "image.arch-list", "warns"),
+    ("a family list", vllm(inspected=inspected(arch_list=("12.0f",))), "image.arch-list", None),
+    ("a list of 12.0a on 12.0", vllm(inspected=inspected(arch_list=("12.0a",))), "image.arch-list", None),
+    ("a list that names no numbers", vllm(inspected=inspected(arch_list=("Ampere",))), "image.arch-list", None),
+    (
+        "an older minor of the same major",
+        vllm(A100, **ANY_CARD, inspected=inspected(arch_list=("8.0", "9.0"))),
+        "image.arch-list",
+        None,
+    ),
+    (
+        "no kernels, another engine",
+        sglang(inspected=inspected(engine="sglang", arch_list=("9.0",))),
+        "image.arch-list",
+        "warns",
+    ),
+    (
+        "versions apart, check disabled",
+        vllm(
+            inspected=inspected(packages={"flashinfer-python": "0.6.10", "flashinfer-cubin": "0.6.8"}),
+            env={"FLASHINFER_DISABLE_VERSION_CHECK": "1"},
+        ),
+        "image.flashinfer-parts",
+        None,
+    ),
+    (
+        "muse-glimmer with another model",
+        vllm(**other_model(image={"reference": "vllm/vllm-openai:muse-glimmer"})),
+        "image.muse-glimmer",
+        "warns",
+    ),
+    (
+        "an external DeepGEMM, another model",
+        vllm(**other_model(), inspected=inspected(deep_gemm=(DeepGemm("external", "2.6.0", sm120_kernels=False),))),
+        "deepgemm.external-override",
+        "warns",
+    ),
+    (
+        "a build between releases that declares nothing",
+        vllm(
+            inspected=inspected(
+                engine_version="0.20.3.dev9+gabc", vllm_declares_sm120=False, deep_gemm=(DeepGemm("absent"),)
+            )
+        ),
+        "deepgemm.vllm-too-old",
+        "warns",
+    ),
+    (
+        "a build between releases without DeepGEMM",
+        vllm(inspected=inspected(engine_version=NIGHTLY, deep_gemm=(DeepGemm("absent"),))),
+        "deepgemm.absent",
+        "warns",
+    ),
+    (
+        "E8M0 off on Hopper",
+        vllm(H200, **two(gpus={"count": 2, "compute_capability": None}), env={"VLLM_USE_DEEP_GEMM_E8M0": "0"}),
+        "deepgemm.e8m0-off",
+        None,
+    ),
+    ("a fork by its name", vllm(image={"reference": "local/vllm-jasl:1"}), "fork.brittle", "warns"),
+    (
+        "the fork's variables on a private image",
+        vllm(image={"reference": "registry.example/vllm:1"}, env={"VLLM_TRITON_MLA_SPARSE": "1"}),
+        "fork.brittle",
+        "warns",
+    ),
+    (
+        "V4.1 on vLLM's day-0 image",
+        vllm(image={"reference": "vllm/vllm-openai:deepseekv41-flash-0909"}, **named("DeepSeek-V4.1-Flash")),
+        "model.v41-on-sm120",
+        "blocks",
+    ),
+    ("SGLang on Ampere", sglang(A100, **ANY_CARD), "model.v4-before-hopper", "warns"),
+    (
+        "Pro on cards that hold it",
+        vllm(RigCatalog(()).facts("4x-gb300"), **ANY_CARD, **named("DeepSeek-V4-Pro")),
+        "model.v4-pro-too-large",
+        None,
+    ),
+    ("no block size on SM120", vllm(engine_args={"block-size": None}), "vllm.block-size", "warns"),
+    ("a bf16 KV cache on SM120", vllm(serving={"kv_cache_dtype": "bfloat16"}), "vllm.kv-cache-dtype", "blocks"),
+    ("an fp8_e4m3 KV cache", vllm(serving={"kv_cache_dtype": "fp8_e4m3"}), "vllm.kv-cache-dtype", None),
+    (
+        "no fp8 on Hopper",
+        vllm(
+            H200,
+            **two(gpus={"count": 2, "compute_capability": None, "min_memory": None}, serving={"kv_cache_dtype": None}),
+        ),
+        "vllm.kv-cache-dtype",
+        "warns",
+    ),
+    (
+        "mega-MoE by kernel-config",
+        vllm(engine_args={"moe-backend": None, "kernel-config": {"moe_backend": "deep_gemm_mega_moe"}}),
+        "vllm.mega-moe",
+        "blocks",
+    ),
+    (
+        "the indexer's old flag",
+        vllm(engine_args={"attention-config": {"use_fp4_indexer_cache": True}}),
+        "vllm.fp4-indexer",
+        "blocks",
+    ),
+    (
+        "one sequence at a time",
+        vllm(image={"reference": "vllm/vllm-openai:v0.26.0"}, engine_args=DSPARK, serving={"max_running_requests": 1}),
+        "vllm.dspark-concurrency",
+        None,
+    ),
+    (
+        "speculation in a version unknown",
+        vllm(image={"reference": "vllm/vllm-openai:nightly"}, engine_args=DSPARK),
+        "vllm.dspark-concurrency",
+        "warns",
+    ),
+    (
+        "DSPARK, FlashInfer unknown",
+        sglang(**SGLANG_UNKNOWN, engine_args={"speculative-algorithm": "DSPARK"}),
+        "sglang.dspark-sm120",
+        "informs",
+    ),
+    (
+        "DSPARK on Triton",
+        sglang(
+            image={"reference": "lmsysorg/sglang:v0.5.16"},
+            engine_args={"speculative-algorithm": "DSPARK"},
+            env={"SGLANG_SM120_FLASHMLA_BACKEND": "triton"},
+        ),
+        "sglang.dspark-sm120",
+        None,
+    ),
+    (
+        "EAGLE with top-k 4",
+        sglang(engine_args={"speculative-algorithm": "EAGLE", "speculative-eagle-topk": 4}),
+        "sglang.speculation",
+        "blocks",
+    ),
+    ("DeepEP", sglang(engine_args={"moe-a2a-backend": "deepep"}), "sglang.moe-backend", "warns"),
+    (
+        "a TensorRT-LLM runner",
+        sglang(engine_args={"moe-runner-backend": "flashinfer_trtllm_routed"}),
+        "sglang.moe-backend",
+        "warns",
+    ),
+    ("NVFP4 on a newer SGLang", sglang(**named("DeepSeek-V4-Flash-NVFP4")), "sglang.nvfp4", "warns"),
+    (
+        "0.5.11 knows no V4 on any card",
+        sglang(
+            H200, image={"reference": "lmsysorg/sglang:v0.5.11"}, **two(gpus={"count": 2, "compute_capability": None})
+        ),
+        "sglang.too-old",
+        "blocks",
+    ),
+    (
+        "/ping of an older SGLang",
+        sglang(image={"reference": "lmsysorg/sglang:v0.5.18"}, probes={"readiness": {"path": "/ping"}}),
+        "sglang.readiness-path",
+        "warns",
+    ),
+    ("the pin that nobody read", generic(*WORKER, image={"reference": DEV}), "trtllm.pin", "informs"),
+    (
+        "GPUs uncounted, a deployment without GPUs",
+        generic("serve", facts=RigFacts(None, "NVML counts no GPU"), gpus=None),
+        "driver.no-gpu",
+        None,
+    ),
+    ("half the state's disk", sglang(rig(shm_bytes=64 * GIB), container={"ipc": "host"}), "host.shm-small", None),
+    (
+        "a vendored copy of unknown kernels",
+        vllm(inspected=inspected(deep_gemm=vendored(sm120=None))),
+        "deepgemm.broken-pair",
+        None,
+    ),
+    ("the rig itself", Case(RIG), "power.circuit", None),
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "id_", "severity"), [branch[1:] for branch in BRANCHES], ids=[branch[0] for branch in BRANCHES]
+)
+def test_a_rule_weighs_what_it_sees(case: Case, id_: str, severity: Severity | None) -> None:
+    assert [found.severity for found in examine(case, RULES, only=[id_])] == ([] if severity is None else [severity])
