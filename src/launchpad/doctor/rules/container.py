@@ -53,7 +53,7 @@ def _ipc_host(case: Case) -> Iterator[Seen]:
 
 
 def _memlock(case: Case) -> Iterator[Seen]:
-    if case.spec is not None and case.spec.gpus and engine(case) is not None:
+    if case.spec is not None and len(case.spec.gpus) > 1 and engine(case) is not None:
         limit = next((each.soft for each in case.spec.containers[0].ulimits if each.name == "memlock"), None)
         if limit != -1:
             yield Seen(

@@ -10,7 +10,6 @@ from launchpad.doctor.rules.lookup import (
     cards,
     engine,
     engine_version,
-    name,
     older,
     reference,
     tag,
@@ -94,9 +93,7 @@ def _too_old_for_cuda(case: Case) -> Iterator[Seen]:
 
 def _unknown(case: Case) -> Iterator[Seen]:
     if case.gpus and case.facts.driver_version is None:
-        yield Seen(
-            f"the driver version of {name(case)} is unknown: whether it fits the card and the image was not judged"
-        )
+        yield Seen("the driver version of this rig is unknown: whether it fits the card and the image was not judged")
 
 
 RULES: Final = (
