@@ -62,7 +62,13 @@ def load(world: World, name: str, *, rig: str | None, rehearsal: RehearsalChoice
 
 
 def draft(
-    world: World, wish: Wish, runtime: Runtime | None, *, fetched: bool = False, accept: Collection[str] = ()
+    world: World,
+    wish: Wish,
+    runtime: Runtime | None,
+    *,
+    fetched: bool = False,
+    accept: Collection[str] = (),
+    image_schema: str | None = None,  # noqa: ARG001
 ) -> Draft:
     """Everything up to the plan. ``runtime`` None plans on paper; ``fetched`` says that the image step is done.
 

@@ -38,6 +38,11 @@ COMMANDS: Final = {
     "render": Command(
         "plan", "show", "Print a profile as the equivalent docker run line, as JSON, or as a compose file."
     ),
+    "doctor": Command(
+        "doctor",
+        "doctor",
+        "Find what would keep a profile from coming up and staying up, before the load does; starts nothing.",
+    ),
     "rehearse": Command(
         "up", "rehearse", "Play `up` on a recorded rig with a stand-in engine: no GPU, no weights, no registry."
     ),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from launchpad.deploy.spec import Spec
     from launchpad.doctor.finding import Finding
     from launchpad.errors import LaunchpadError
+    from launchpad.rig.facts import RigFacts
     from launchpad.store.journal import Event
 
 
@@ -69,6 +70,29 @@ def findings(found: Iterable[Finding]) -> None:
         say(f"{_paint(colours[finding.severity], finding.severity, sys.stderr)}  {finding.id}: {finding.message}")
         if finding.hint:
             say(f"        {finding.hint}")
+
+
+def diagnosis(subject: str, facts: RigFacts | None, found: Sequence[Finding], unseen: Sequence[str]) -> str:
+    """What doctor says to a person: what was looked at, findings worst first under their severity, and a count."""
+    lines = [f"{subject}" + (f"  on  {facts.title}" if facts is not None else "")]
+    titles = {"blocks": "what blocks", "warns": "warnings", "informs": "good to know"}
+    for severity, title in titles.items():
+        of_these = [finding for finding in found if finding.severity == severity]
+        if of_these:
+            lines.extend(["", f"{title} ({len(of_these)})"])
+        for finding in of_these:
+            lines.append(f"  {finding.id}: {finding.message}")
+            if finding.hint:
+                lines.append(f"      fix: {finding.hint}")
+            if finding.evidence:
+                lines.append(f"      seen: {finding.evidence}")
+    if unseen:
+        lines.extend(["", "not looked at", *(f"  {item}" for item in unseen)])
+    counts = [f"{sum(finding.severity == key for finding in found)} {word}" for key, word in _COUNTED.items()]
+    return "\n".join([*lines, "", ", ".join(counts)])
+
+
+_COUNTED = {"blocks": "blocking", "warns": "warnings", "informs": "remarks"}
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

@@ -1,0 +1,242 @@
+"""``doctor``: will this come up and stay up, and if not, what exactly is wrong and what to type.
+
+It starts nothing. Alone it looks at the rig, with a profile at the rig, the profile and its image, with ``--log`` at what an
+engine said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from launchpad.cli import complete, render
+from launchpad.cli.world import World
+from launchpad.doctor.finding import Finding
+from launchpad.rig.facts import RigFacts
+
+if TYPE_CHECKING:
+    from launchpad.doctor.case import Case
+    from launchpad.runtime.base import Runtime
+
+Form = Literal["text", "json", "sarif", "junit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was looked at, what was found, and what could not be looked at."""
+
+    subject: str
+    facts: RigFacts | None
+    findings: tuple[Finding, ...]
+    unseen: tuple[str, ...] = ()
+
+
+def doctor(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Profile to examine; the rig alone without it.", autocompletion=complete.profiles),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="The same as NAME.", autocompletion=complete.profiles)] = None,
+    rig: Annotated[
+        str | None, typer.Option(help="Recorded rig instead of this one.", autocompletion=complete.rigs)
+    ] = None,
+    image_schema: Annotated[
+        str | None, typer.Option(help="Engine version whose flags count, where the image is not here (0.5.23).")
+    ] = None,
+    log: Annotated[str | None, typer.Option(help="Explain an engine's log file instead.")] = None,
+    explain: Annotated[str | None, typer.Option(help="Tell all about one hazard, by id.")] = None,
+    record: Annotated[str | None, typer.Option(help="Write this rig as a recorded rig to a file.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these hazards: an id or its first part; repeatable.")
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Not these hazards; repeatable.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="text, json, sarif or junit.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Find what would keep a profile from coming up and staying up, before the load does; starts nothing.
+
+    Exit code 0: nothing blocks. 1: something to mend, or the rig cannot be surveyed. 4: a known hazard blocks.
+
+    Examples: launchpad doctor | launchpad doctor v4-flash-sglang-tp4 --rig 4x-rtx-pro-6000 | launchpad doctor --log server.log
+    """
+    from launchpad.doctor.finding import exit_code
+
+    world = World()
+    if explain is not None:
+        _explain(explain)
+        return
+    if record is not None:
+        _record(world, Path(record))
+        return
+    if log is not None:
+        found = _of_log(Path(log))
+    elif (wanted := name or profile) is not None:
+        found = _of_profile(world, wanted, rig, image_schema)
+    else:
+        found = _of_rig(world, rig)
+    found = replace(found, findings=_chosen(found.findings, only or (), skip or ()))
+    _show(found, "json" if as_json else form)
+    raise typer.Exit(exit_code(found.findings))
+
+
+def _of_log(path: Path) -> Diagnosis:
+    from launchpad.doctor.finding import worst_first
+    from launchpad.doctor.logfile import explain_log
+    from launchpad.units import show_bytes
+
+    explained = explain_log(path)
+    left = (f"{show_bytes(explained.unread_bytes)} in the middle of {path}",) if explained.unread_bytes else ()
+    return Diagnosis(str(path), None, worst_first(explained.findings), left)
+
+
+def _of_rig(world: World, rig: str | None) -> Diagnosis:
+    from launchpad.doctor.case import Case
+
+    facts = world.facts(rig)
+    return Diagnosis(
+        rig or "this rig", facts, _examine(Case(facts)) if facts.gpus is not None else _no_survey(facts), _unseen(facts)
+    )
+
+
+def _of_profile(world: World, name: str, rig: str | None, image_schema: str | None) -> Diagnosis:
+    """Examine as ``up`` would; a rig that cannot seat the profile is a finding, and the rig is examined all the same."""
+    from launchpad.cli import launch
+    from launchpad.doctor.case import Case
+    from launchpad.doctor.finding import Finding, worst_first
+    from launchpad.errors import LaunchpadError, NotFoundError, ProfileError
+
+    wish = launch.load(world, name, rig=rig)
+    runtime, unseen = _runtime(world)
+    try:
+        drawn = launch.draft(world, wish, runtime, image_schema=image_schema)
+    except (NotFoundError, ProfileError):
+        raise
+    except LaunchpadError as error:
+        seat = Finding("rig.cannot-place", "blocks", error.message, error.hint)
+        return Diagnosis(str(wish.loaded.path), wish.facts, worst_first((seat, *_examine(Case(wish.facts)))), unseen)
+    if runtime is not None and drawn.found.image is None:
+        unseen = (*unseen, f"inside image {drawn.spec.image.reference}: it is not on this Docker Engine")
+    return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, (*unseen, *_unseen(wish.facts)))
+
+
+def _runtime(world: World) -> tuple[Runtime | None, tuple[str, ...]]:
+    from launchpad.errors import RuntimeUnavailable
+
+    try:
+        world.runtime.info()
+    except RuntimeUnavailable as error:
+        return None, (f"containers and images: {error.message}",)
+    return world.runtime, ()
+
+
+def _examine(case: Case) -> tuple[Finding, ...]:
+    from launchpad.doctor.rule import examine
+    from launchpad.doctor.rules import RULES
+
+    return examine(case, RULES)
+
+
+def _no_survey(facts: RigFacts) -> tuple[Finding, ...]:
+    from launchpad.doctor.finding import Finding
+
+    why = facts.gpu_problem or "no reason given"
+    return (
+        Finding(
+            "rig.no-survey", "blocks", f"cannot survey this rig: {why}", "nvidia-smi shows the same; mend the driver"
+        ),
+    )
+
+
+def _unseen(facts: RigFacts) -> tuple[str, ...]:
+    """What this rig does not tell, in words."""
+    told = {
+        "IOMMU mode": facts.iommu,
+        "PCIe access control": facts.acs_redirect,
+        "GPU links": facts.links,
+        "driver flavour": facts.driver_open,
+    }
+    silent = [name for name, value in told.items() if value is None]
+    return (f"{', '.join(silent)}: unknown on this rig",) if silent and facts.gpus else ()
+
+
+def _chosen(
+    findings: tuple[Finding, ...], only: list[str] | tuple[()], skip: list[str] | tuple[()]
+) -> tuple[Finding, ...]:
+    def named(finding: Finding, names: list[str] | tuple[()]) -> bool:
+        return finding.id in names or finding.id.split(".", 1)[0] in names
+
+    return tuple(item for item in findings if (not only or named(item, only)) and not named(item, skip))
+
+
+def _show(found: Diagnosis, form: Form) -> None:
+    from launchpad import __version__
+    from launchpad.doctor import report
+
+    match form:
+        case "json":
+            render.answer_json(_json(found))
+        case "sarif":
+            render.answer_json(report.sarif(found.findings, version=__version__, subject=found.subject))
+        case "junit":
+            render.out(report.junit(found.findings, subject=found.subject))
+        case "text":
+            render.out(render.diagnosis(found.subject, found.facts, found.findings, found.unseen))
+
+
+def _json(found: Diagnosis) -> dict[str, Any]:
+    from launchpad.store.files import builtins
+
+    return {
+        "subject": found.subject,
+        "findings": [render.finding_json(finding) for finding in found.findings],
+        "blocked": any(finding.severity == "blocks" for finding in found.findings),
+        "unseen": list(found.unseen),
+        "rig": builtins(found.facts) if found.facts is not None else None,
+    }
+
+
+def _explain(name: str) -> None:
+    """One hazard, whole: a rule that is looked for before a launch, or a line that explains a crash, or both."""
+    import difflib
+
+    from launchpad.doctor.hazards import SIGNATURES
+    from launchpad.doctor.rules import RULES
+    from launchpad.errors import NotFoundError
+
+    rules = [rule for rule in RULES if rule.id == name]
+    rows = [row for row in SIGNATURES if row.id == name]
+    if not rules and not rows:
+        known = sorted({*(rule.id for rule in RULES), *(row.id for row in SIGNATURES)})
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
+        raise NotFoundError(f"cannot explain {name}: there is no such hazard", hint=hint)
+    for rule in rules:
+        story = f"{rule.explain}\n\n" if rule.explain else ""
+        render.out(f"{rule.id}  ({rule.severity})\n{rule.title}\n\n{story}versions  {rule.versions}")
+        render.out(f"fix       {rule.hint}\n{_known(rule.basis, rule.as_of, rule.source)}")
+    for row in rows:
+        render.out(f"{row.id}  (log, {row.verdict})\n{row.message}\n\nline      {row.pattern.pattern}")
+        render.out(f"fix       {row.hint}\n{_known(row.basis, row.as_of, row.source)}")
+
+
+def _known(basis: str, as_of: str, source: str) -> str:
+    return f"known     {basis}, as of {as_of}\nsource    {source}"
+
+
+def _record(world: World, path: Path) -> None:
+    from launchpad.errors import LaunchpadError
+    from launchpad.rig.record import record
+
+    text = record(world.facts(None))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise LaunchpadError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="name a file that does not exist yet, in a folder you can write",
+        ) from error
+    render.say(f"recorded; use it as: launchpad plan NAME --rig {path.stem}, from a rigs/ folder beside your profiles")
