@@ -215,7 +215,9 @@ def _literal(value: object) -> str | None:
     return text if len(text) <= 200 else None
 
 
-_DEPRECATED: Final = re.compile(r"\bdeprecated\b|^removed\b|\bno longer supported\b", re.IGNORECASE)
+_DEPRECATED: Final = re.compile(
+    r"^\W{0,3}(?:deprecated|removed)\b|\b(?:is|are)(?: now)? deprecated\b|\bno longer supported\b", re.IGNORECASE
+)
 _INSTEAD: Final = re.compile(
     r"\b(?:[Uu]se|alias for|favor of|replaced by)[ :]{1,2}['`\"]{0,3}(--[a-zA-Z][\w.{},=-]*[\w}])"
 )
@@ -226,7 +228,7 @@ def _deprecation(kwargs: dict[str, object]) -> tuple[str | None, str | None, boo
     text = kwargs.get("error_message") or kwargs.get("help")
     text = " ".join(text.split()) if isinstance(text, str) else ""
     action = last_name(kwargs.get("action"))
-    head = text[:160]
+    head = text[:300]
     if not (action.startswith("Deprecated") or kwargs.get("deprecated") is True or _DEPRECATED.search(head)):
         return None, None, False
     new = kwargs.get("new_flag")

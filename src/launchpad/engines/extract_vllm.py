@@ -54,6 +54,8 @@ def registry(reader: Reader) -> Registry:
         ImageError: no make_arg_parser where any known release has it.
     """
     reader.intrinsics["get_kwargs"] = lambda args, _kwargs: _keywords_of(reader, args[0]) if args else UNKNOWN
+    for name in ("optional_type", "parse_type"):
+        reader.intrinsics[name] = lambda args, _kwargs: args[0] if args else UNKNOWN
     for name in _PARSERS:
         module = reader.module(name)
         function = NOTHING if module is None else reader.get(module, "make_arg_parser")
