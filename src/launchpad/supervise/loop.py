@@ -8,9 +8,7 @@ and is adopted by its spec hash at the next start. It decides nothing that ``mac
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -18,22 +16,24 @@ from launchpad import log
 from launchpad.clock import stamp
 from launchpad.deploy import apply
 from launchpad.deploy.observe import ours
-from launchpad.deploy.spec import Spec
-from launchpad.engines import engine
 from launchpad.errors import EXIT_OK, EXIT_WOULD_NOT_STAY_UP, LaunchpadError, StoreError
 from launchpad.runtime.base import LABEL_SPEC_HASH
 from launchpad.store.journal import Event
-from launchpad.store.state import VERSION, StartRecord, Wanted
+from launchpad.store.state import VERSION, Wanted
 from launchpad.supervise import machine, record
 from launchpad.supervise.crash import classify, refused
 from launchpad.supervise.machine import Body, Phase, ProbeSeen, Sighting, State, Verdict
-from launchpad.supervise.snapshot import ContainerView, GpuView, Load, Snapshot
-from launchpad.supervise.watch import Asker, EventWatch, LogCopy, LogWatch, Wake, liveness, readiness
+from launchpad.supervise.publish import Publisher, gpu_views
+from launchpad.supervise.snapshot import ContainerView, Snapshot
+from launchpad.supervise.start import ASK_LOADING, Course, Start, expected_seconds
+from launchpad.supervise.watch import EventWatch, LogCopy, Wake
+from launchpad.supervise.wish import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from launchpad.clock import Clock
+    from launchpad.deploy.spec import Spec
     from launchpad.health.probe import Prober
     from launchpad.rig.facts import GpuSample
     from launchpad.runtime.base import Container, Runtime
@@ -41,14 +41,12 @@ if TYPE_CHECKING:
     from launchpad.supervise.machine import Effect
 
 #: Seconds between two looks: often while something is about to happen, seldom while all is well and events would wake us.
-_TICK_BUSY: Final = 0.1
+_TICK_STOPPING: Final = 0.1
 _TICK_LOADING: Final = 0.25
 _TICK_CALM: Final = 1.0
 #: While all is well the runtime is asked this seldom; its events are what we rely on.
 _LOOK_CALM: Final = 15.0
 _LOOK_LOADING: Final = 2.0
-#: Seconds between two samples written for ``status``.
-_PUBLISH: Final = 2.0
 #: The phases in which a container is listened to and asked questions.
 _RUNNING: Final = frozenset({Phase.STARTING, Phase.READY, Phase.UNREADY})
 
@@ -82,9 +80,7 @@ class Supervisor:
         self._pid, self._prober, self._environ = pid, prober, environ
         self._wake = Wake()
         self._ending: str | None = None
-        self._wanted_file = self._spec_file()
-        self._wanted = self._read_wanted()
-        self._engine = engine(self._wanted.spec.engine)
+        self._wish = Wish(deployment, clock)
         self._make_samples = samples
         self._samples = self._new_samples()
         self._containers: tuple[Container, ...] = ()
@@ -92,15 +88,8 @@ class Supervisor:
         self._look_now = threading.Event()
         self._start_error: Verdict | None = None
         self._copy = LogCopy(deployment.log_path)
-        self._log: LogWatch | None = None
-        self._asker: Asker | None = None
-        self._asked_at = float("-inf")
-        self._asked_stage: str | None = None
-        self._load: Load | None = None
-        self._stages: dict[str, float] = {}
-        self._ready_after_s: float | None = None
-        self._published: Snapshot | None = None
-        self._published_at = float("-inf")
+        self._started: Start | None = None
+        self._publisher = Publisher(deployment, clock)
         self._blind: str | None = None
         self._taken_over = False
         self._owed: Literal["stop", "kill"] | None = None
@@ -109,8 +98,7 @@ class Supervisor:
         self._hears_since = now
         snapshot = deployment.read_state(Snapshot, now)
         self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
-        self._load = snapshot.load if snapshot else None
-        self._ready_after_s = snapshot.ready_after_s if snapshot else None
+        self._course = Course(snapshot.load if snapshot else None, snapshot.ready_after_s if snapshot else None)
         self._events = EventWatch(runtime, deployment.name, self._hear, clock)
 
     # ---- the outside's handles -------------------------------------------------------------------------------------
@@ -174,9 +162,10 @@ class Supervisor:
         self._state, effects = machine.step(before, sighting, self._wanted.spec.policy)
         if self._state.phase is not before.phase or effects:
             self._changed(before, sighting, effects)
-        if self._asker is None and self._state.phase in _RUNNING and self._body() == "running":
+        if self._started is None and self._state.phase in _RUNNING and self._body() == "running":
             self._enter_start(self._containers[-1])
-        self._ask_when_due()
+        if self._started is not None:
+            self._started.ask_when_due(self._state.phase)
         self._publish(durable=self._state.generation != before.generation)  # somebody waits for that
         return True
 
@@ -216,17 +205,19 @@ class Supervisor:
 
     def _timing(self) -> dict[str, str | int | float | bool | None]:
         """What a READY event tells besides: seconds since the start and whether it was warm."""
-        if self._state.phase is not Phase.READY or self._ready_after_s is None:
+        course = self._course
+        if self._state.phase is not Phase.READY or course.ready_after_s is None:
             return {}
-        return {"seconds": round(self._ready_after_s, 3), "warm": self._load.warm if self._load else None}
+        return {"seconds": round(course.ready_after_s, 3), "warm": course.load.warm if course.load else None}
 
     def _pause(self) -> float:
         match self._state.phase:
             case Phase.STARTING:
                 young = self._clock.now() - self._state.since < timedelta(seconds=60)
-                return _TICK_BUSY if young or self._stage() == self._engine.stages[-1] else _TICK_LOADING
+                serving = self._started is not None and self._started.last_stage
+                return ASK_LOADING if young or serving else _TICK_LOADING
             case Phase.STOPPING:
-                return _TICK_BUSY
+                return _TICK_STOPPING
             case Phase.BACKOFF if self._state.retry_at is not None:
                 left = (self._state.retry_at - self._clock.now()).total_seconds()
                 return min(_TICK_CALM, max(left, 0.0))
@@ -254,9 +245,7 @@ class Supervisor:
         first = self._containers[-1]
         begun = first.started_at or sighting.now
         self._note("adopted", f"container {first.name} runs since {stamp(begun)}", detail={"container": first.id[:12]})
-        if self._load is None or self._load.started_at < begun - timedelta(seconds=60):
-            self._load = Load(None, None, None, begun, None, warm=False)
-            self._ready_after_s = None
+        self._course.adopt(begun)
 
     def _look(self) -> bool:
         """Observe the containers; False while the runtime does not answer, which is no crash of the server."""
@@ -290,7 +279,8 @@ class Supervisor:
     def _sighting(self) -> Sighting:
         body = self._body()
         running = self._containers[-1] if self._containers else None
-        asked = self._asker.last() if self._asker else None
+        asked = self._started.asked() if self._started else None
+        moved_at = self._started.moved_at if self._started else None
         return Sighting(
             now=self._clock.now(),
             wanted=self._wanted.wanted,
@@ -300,7 +290,7 @@ class Supervisor:
             started_at=running.started_at if running else None,
             verdict=self._verdict() if body != "running" else None,
             probe=ProbeSeen(asked.number, asked.answer.ok, asked.answer.detail) if asked else None,
-            progress_at=max((self._log.progress()[1] if self._log else None) or self._hears_since, self._hears_since),
+            progress_at=max(moved_at or self._hears_since, self._hears_since),
         )
 
     def _verdict(self) -> Verdict | None:
@@ -320,25 +310,7 @@ class Supervisor:
             with self._runtime.logs(container.id, tail=400) as lines:
                 return tuple(self._copy.safe(line.text) for line in lines)
         except LaunchpadError:
-            return self._log.tail() if self._log else ()
-
-    # ---- asking ------------------------------------------------------------------------------------------------------
-
-    def _ask_when_due(self) -> None:
-        asker, spec = self._asker, self._wanted.spec
-        if asker is None or asker.busy:
-            return
-        since, stage = self._clock.monotonic() - self._asked_at, self._stage()
-        match self._state.phase:
-            case Phase.STARTING if since >= _TICK_BUSY or stage != self._asked_stage:
-                asker.ask(readiness(spec.health, spec.completion, spec.model))
-            case Phase.READY if since >= spec.health.live_interval_s:
-                asker.ask(liveness(spec.health))
-            case Phase.UNREADY if since >= min(1.0, spec.health.live_interval_s):
-                asker.ask(liveness(spec.health))
-            case _:
-                return
-        self._asked_at, self._asked_stage = self._clock.monotonic(), stage
+            return self._started.tail() if self._started else ()
 
     # ---- doing -------------------------------------------------------------------------------------------------------
 
@@ -384,8 +356,7 @@ class Supervisor:
         first = containers[0]
         now = self._clock.now()
         expected = expected_seconds(self._deployment.starts(), spec.hash, warm=warm)
-        self._load = Load(None, None, None, now, expected, warm)
-        self._ready_after_s, self._stages = None, {}
+        self._course.begin(now, expected_s=expected, warm=warm)
         self._note(
             "container-started",
             f"container {first.name} from image {first.image}",
@@ -396,22 +367,25 @@ class Supervisor:
     def _enter_start(self, container: Container) -> None:
         """Listen to a container and ask it questions, from its start or its adoption on."""
         self._leave_start()
-        spec = self._wanted.spec
-        self._engine = engine(spec.engine)
-        self._log = LogWatch(self._runtime, container.id, self._engine, self._copy, self._wake.set, self._clock)
-        self._asker = Asker(lambda: self._prober(spec.endpoint), self._wake.set, self._clock, self._state.probe_number)
-        self._asked_at = float("-inf")
+        self._started = Start(
+            self._wanted.spec,
+            container,
+            self._runtime,
+            self._prober,
+            self._copy,
+            self._wake.set,
+            self._clock,
+            probe_number=self._state.probe_number,
+        )
 
     def _leave_start(self) -> None:
-        if self._asker is not None:
-            self._asker.close()
-        if self._log is not None:
-            self._log.close()
-        self._asker = self._log = None
+        if self._started is not None:
+            self._started.close()
+            self._started = None
 
     def _clear(self) -> None:
-        if self._log is not None and self._containers and self._body() != "running":
-            self._log.drain(2.0)
+        if self._started is not None and self._containers and self._body() != "running":
+            self._started.drain(2.0)
         self._leave_start()
         try:
             apply.clear(self._containers, self._runtime)
@@ -428,7 +402,7 @@ class Supervisor:
     def _record_crash(self, before: State, sighting: Sighting) -> None:
         verdict = sighting.verdict or Verdict(fatal=False, reason=before.failing or before.reason)
         ended = self._containers[0] if self._containers else None
-        lines = self._last_lines(ended) if ended else (self._log.tail() if self._log else ())
+        lines = self._last_lines(ended) if ended else (self._started.tail() if self._started else ())
         samples, _ = self._samples.latest()
         try:
             folder = self._deployment.new_crash_folder(sighting.now)
@@ -436,7 +410,7 @@ class Supervisor:
                 folder,
                 verdict,
                 phase=before.phase,
-                stage=self._stage(),
+                stage=self._started.stage if self._started else None,
                 container=ended,
                 inspect=self._inspect_raw(ended) if ended else None,
                 lines=lines,
@@ -458,13 +432,11 @@ class Supervisor:
         """Learn from a start that succeeded: how long it took, and that its cache is warm now."""
         spec = self._wanted.spec
         self._start_error = None
-        if self._load is None or self._ready_after_s is not None:
-            return  # READY again after an adoption: the start was counted already
-        begun = self._load.started_at
-        seconds = (sighting.now - begun).total_seconds()
-        self._ready_after_s = seconds
+        record_ = self._course.ready(spec.hash, sighting.now)
+        if record_ is None:
+            return
         try:
-            self._deployment.note_start(StartRecord(spec.hash, self._load.warm, begun, round(seconds, 3), self._stages))
+            self._deployment.note_start(record_)
             if spec.cache is not None:
                 self._store.note_cache_warmed(spec.cache.volume, sighting.now)
         except StoreError as error:
@@ -472,53 +444,32 @@ class Supervisor:
 
     # ---- what is wanted ----------------------------------------------------------------------------------------------
 
-    def _spec_file(self) -> tuple[int, int]:
-        """Which file the wanted spec is: every write makes a new one, also two within one tick of the file system's clock."""
-        try:
-            found = self._deployment.spec_path.stat()
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
+    @property
+    def _wanted(self) -> Wanted[Spec]:
+        return self._wish.wanted
 
     def _asked_again(self) -> bool:
-        """Read the wanted spec where it has changed; True where it has."""
-        file = self._spec_file()
-        if file == self._wanted_file:
-            return False
-        self._wanted_file = file
+        """Whether something else is wanted than at the last look, and if so what that needs at once."""
         try:
-            wanted = self._read_wanted()
-        except StoreError as error:  # what was asked before still holds: a file that is damaged stops no server
+            before = self._wish.again()
+        except StoreError as error:
             self._note("spec-unreadable", error.message, detail={"hint": error.hint})
             return False
-        before, self._wanted = self._wanted, wanted
-        changed = wanted != before
+        if before is None:
+            return False
+        wanted = self._wanted
         if (wanted.spec.gpus, wanted.spec.rehearsal) != (before.spec.gpus, before.spec.rehearsal):
             self._samples.close()
             self._samples = self._new_samples()
-        if changed:
-            word = "up" if wanted.wanted else "down"
-            self._note("asked", word, detail={"generation": wanted.generation, "spec": wanted.spec.hash})
-            self._look_now.set()
-        return changed
+        word = "up" if wanted.wanted else "down"
+        self._note("asked", word, detail={"generation": wanted.generation, "spec": wanted.spec.hash})
+        self._look_now.set()
+        return True
 
     def _new_samples(self) -> GpuSamples:
         return self._make_samples(self._wanted.spec, lambda: self._state.phase in {Phase.READY, Phase.UNREADY})
 
-    def _read_wanted(self) -> Wanted[Spec]:
-        wanted = self._deployment.read_wanted(Wanted[Spec], self._clock.now())
-        if wanted is None:
-            raise StoreError(
-                f"cannot supervise {self._deployment.name}: nothing was asked for here",
-                hint=f"launchpad up {self._deployment.name}",
-            )
-        return wanted
-
     # ---- telling -----------------------------------------------------------------------------------------------------
-
-    def _stage(self) -> str | None:
-        progress = self._log.progress()[0] if self._log else None
-        return progress.stage if progress else None
 
     def _note(
         self,
@@ -535,39 +486,15 @@ class Supervisor:
             log.get("supervise").error(error.message, told=event, reason=reason)
 
     def _publish(self, *, durable: bool = False) -> None:
-        """Write ``state.json`` where it changed: at once and durably for a phase, at leisure for samples."""
-        elapsed = self._clock.monotonic() - self._published_at
-        self._follow_load()
-        snapshot = self._snapshot()
-        same = self._published is not None and replace(self._published, updated_at=snapshot.updated_at) == snapshot
-        moved = (
-            self._published is None or self._published.state != snapshot.state or self._published.load != snapshot.load
-        )
-        if not durable and (same or (not moved and elapsed < _PUBLISH) or (elapsed < _TICK_BUSY)):
-            return
-        try:
-            self._deployment.write_state(snapshot, durable=durable)
-        except StoreError as error:
-            log.get("supervise").error(error.message)
-            return
-        self._published, self._published_at = snapshot, self._clock.monotonic()
-
-    def _follow_load(self) -> None:
-        if self._state.phase is not Phase.STARTING or self._load is None or self._log is None:
-            return
-        progress, _ = self._log.progress()
-        if progress is None:
-            return
-        if progress.stage not in self._stages:
-            seconds = (self._clock.now() - self._load.started_at).total_seconds()
-            self._stages[progress.stage] = round(seconds, 3)
-            self._note("stage", progress.stage, detail={"seconds": round(seconds, 3)})
-        self._load = replace(self._load, stage=progress.stage, done=progress.done, total=progress.total)
+        if self._started is not None and self._state.phase is Phase.STARTING:
+            reached = self._course.follow(self._started, self._clock.now())
+            if reached is not None:
+                self._note("stage", reached[0], detail={"seconds": reached[1]})
+        self._publisher.publish(self._snapshot(), durable=durable)
 
     def _snapshot(self) -> Snapshot:
         spec = self._wanted.spec
         samples, problem = self._samples.latest()
-        by_uuid = {sample.uuid: sample for sample in samples}
         return Snapshot(
             version=VERSION,
             name=self._deployment.name,
@@ -584,26 +511,8 @@ class Supervisor:
                 for item in self._containers
                 if item.running
             ),
-            gpus=tuple(_view(gpu.uuid, gpu.index, by_uuid.get(gpu.uuid)) for gpu in spec.gpus),
+            gpus=gpu_views(spec, samples),
             gpu_problem=problem if spec.gpus else None,
-            load=self._load,
-            ready_after_s=self._ready_after_s,
+            load=self._course.load,
+            ready_after_s=self._course.ready_after_s,
         )
-
-
-def _view(uuid: str, index: int, sample: GpuSample | None) -> GpuView:
-    if sample is None:
-        return GpuView(uuid, index)
-    return GpuView(
-        uuid, index, sample.memory_used_bytes, sample.power_w, sample.temperature_c, sample.utilization_percent
-    )
-
-
-def expected_seconds(starts: tuple[StartRecord, ...], spec_hash: str, *, warm: bool) -> float | None:
-    """How long a start of this spec took before: the median of its last five, None for the first.
-
-    Starts as cold or as warm as this one are asked first; where there are none the others are the best guess there is.
-    """
-    ours = [item for item in starts if item.spec_hash == spec_hash]
-    known = [item.seconds for item in ([item for item in ours if item.warm == warm] or ours)][-5:]
-    return round(statistics.median(known), 3) if known else None

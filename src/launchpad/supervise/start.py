@@ -1,0 +1,157 @@
+"""One start of a replica: its log listened to, its questions asked, its load measured.
+
+It begins with a container that was started or adopted and ends with it. It answers how far the load is and what was said last; what
+follows from that is the machine's to decide and the loop's to do.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from launchpad.engines import engine
+from launchpad.store.state import StartRecord
+from launchpad.supervise.machine import Phase
+from launchpad.supervise.snapshot import Load
+from launchpad.supervise.watch import Asker, LogWatch, liveness, readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from launchpad.clock import Clock
+    from launchpad.deploy.spec import Spec
+    from launchpad.health.probe import Prober
+    from launchpad.runtime.base import Container, Runtime
+    from launchpad.supervise.watch import Asked, LogCopy
+
+#: Seconds between two questions of readiness.
+ASK_LOADING: Final = 0.1
+#: An UNREADY replica is asked this often, or as often as its engine says.
+_ASK_UNREADY: Final = 1.0
+
+
+class Start:
+    """A container listened to from its start, or its adoption, on."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        container: Container,
+        runtime: Runtime,
+        prober: Callable[[str], Prober],
+        copy: LogCopy,
+        wake: Callable[[], None],
+        clock: Clock,
+        *,
+        probe_number: int,
+    ) -> None:
+        self._spec, self._clock = spec, clock
+        self._engine = engine(spec.engine)
+        self._log = LogWatch(runtime, container.id, self._engine, copy, wake, clock)
+        self._asker = Asker(lambda: prober(spec.endpoint), wake, clock, probe_number)
+        self._asked_at = float("-inf")
+        self._asked_stage: str | None = None
+
+    def close(self) -> None:
+        """End the question in flight and listen no more."""
+        self._asker.close()
+        self._log.close()
+
+    def drain(self, timeout_s: float) -> None:
+        """Read the log of an ended container to its end, at most ``timeout_s``."""
+        self._log.drain(timeout_s)
+
+    @property
+    def stage(self) -> str | None:
+        """The stage the load is in."""
+        progress, _ = self._log.progress()
+        return progress.stage if progress else None
+
+    @property
+    def last_stage(self) -> bool:
+        """Whether the engine says that it serves."""
+        return self.stage == self._engine.stages[-1]
+
+    @property
+    def moved_at(self) -> datetime | None:
+        """When its log last said anything of its own."""
+        return self._log.progress()[1]
+
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of its log, oldest first."""
+        return self._log.tail()
+
+    def asked(self) -> Asked | None:
+        """The last answered question."""
+        return self._asker.last()
+
+    def ask_when_due(self, phase: Phase) -> None:
+        """Ask what ``phase`` wants to know, one question at a time; at once where the load has reached another stage."""
+        if self._asker.busy:
+            return
+        since, stage, health = self._clock.monotonic() - self._asked_at, self.stage, self._spec.health
+        match phase:
+            case Phase.STARTING if since >= ASK_LOADING or stage != self._asked_stage:
+                self._asker.ask(readiness(health, self._spec.completion, self._spec.model))
+            case Phase.READY if since >= health.live_interval_s:
+                self._asker.ask(liveness(health))
+            case Phase.UNREADY if since >= min(_ASK_UNREADY, health.live_interval_s):
+                self._asker.ask(liveness(health))
+            case _:
+                return
+        self._asked_at, self._asked_stage = self._clock.monotonic(), stage
+
+    def follow(self, load: Load) -> Load:
+        """``load`` with the stage and the counter that the log shows now."""
+        progress, _ = self._log.progress()
+        if progress is None:
+            return load
+        return replace(load, stage=progress.stage, done=progress.done, total=progress.total)
+
+
+class Course:
+    """How the current start goes, in figures: its load, when each stage began, how long it took. Outlives an adoption."""
+
+    def __init__(self, load: Load | None, ready_after_s: float | None) -> None:
+        self.load = load
+        self.ready_after_s = ready_after_s
+        self._stages: dict[str, float] = {}
+
+    def begin(self, at: datetime, *, expected_s: float | None, warm: bool) -> None:
+        """A container was started just now."""
+        self.load, self.ready_after_s, self._stages = Load(None, None, None, at, expected_s, warm), None, {}
+
+    def adopt(self, begun: datetime, slack_s: float = 60.0) -> None:
+        """A container that began at ``begun`` was found; what is remembered of an older one is not its."""
+        if self.load is None or (begun - self.load.started_at).total_seconds() > slack_s:
+            self.load, self.ready_after_s = Load(None, None, None, begun, None, warm=False), None
+
+    def follow(self, start: Start, now: datetime) -> tuple[str, float] | None:
+        """Take over what the log shows; a stage reached for the first time and the seconds it took to get there."""
+        if self.load is None:
+            return None
+        self.load = start.follow(self.load)
+        stage = self.load.stage
+        if stage is None or stage in self._stages:
+            return None
+        self._stages[stage] = round((now - self.load.started_at).total_seconds(), 3)
+        return stage, self._stages[stage]
+
+    def ready(self, spec_hash: str, now: datetime) -> StartRecord | None:
+        """The record of a start that became READY now; None where it was counted already."""
+        if self.load is None or self.ready_after_s is not None:
+            return None
+        self.ready_after_s = (now - self.load.started_at).total_seconds()
+        return StartRecord(spec_hash, self.load.warm, self.load.started_at, round(self.ready_after_s, 3), self._stages)
+
+
+def expected_seconds(starts: tuple[StartRecord, ...], spec_hash: str, *, warm: bool) -> float | None:
+    """How long a start of this spec took before: the median of its last five, None for the first.
+
+    Starts as cold or as warm as this one are asked first; where there are none the others are the best guess there is.
+    """
+    ours = [item for item in starts if item.spec_hash == spec_hash]
+    known = [item.seconds for item in ([item for item in ours if item.warm == warm] or ours)][-5:]
+    return round(statistics.median(known), 3) if known else None
