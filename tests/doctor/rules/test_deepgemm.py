@@ -10,9 +10,9 @@ from launchpad.doctor.case import Case, DeepGemm
 from launchpad.doctor.rule import examine
 from launchpad.doctor.rules import RULES, deepgemm
 from launchpad.doctor.rules import sglang as sglang_rules
-from launchpad.doctor.rules.lookup import engine_version, older, version
+from launchpad.doctor.rules.lookup import engine, engine_version, older, version
 
-from .cases import H200, checkpoint, inspected, other_model, sglang, two, vendored, vllm
+from .cases import H200, checkpoint, generic, inspected, other_model, sglang, two, vendored, vllm
 
 #: vLLM version -> the ids about DeepGEMM and FlashInfer that DeepSeek V4 on SM120 gets by version alone.
 MATRIX = {
@@ -185,3 +185,19 @@ def test_one_version_spelled_twice_is_one_version() -> None:
 def test_a_version_is_read_off_official_tags_only(reference: str, found: str | None) -> None:
     said = engine_version(sglang(image={"reference": reference}), "sglang")
     assert (str(said) if said else None) == found
+
+
+def test_half_read_in_the_image_and_half_by_version_is_told_by_the_version() -> None:
+    found = inspected(engine_version="0.27.1", vllm_declares_sm120=True)
+    assert deepgemm.pair(vllm(inspected=found)) == (
+        True,
+        False,
+        "vLLM 0.27.1 (https://github.com/vllm-project/vllm/issues/51758)",
+    )
+
+
+def test_the_engine_of_a_private_image_is_told_by_its_files() -> None:
+    private = {"image": {"reference": "registry.example/serving:7"}}
+    looked_into = inspected(engine="tensorrt-llm", packages={"tensorrt-llm": "1.3.0rc24"})
+    cases = [generic("serve", **private, inspected=each) for each in (looked_into, None)]
+    assert [engine(case) for case in cases] == ["trtllm", None]
