@@ -197,7 +197,9 @@ def test_half_read_in_the_image_and_half_by_version_is_told_by_the_version() -> 
 
 
 def test_the_engine_of_a_private_image_is_told_by_its_files() -> None:
-    private = {"image": {"reference": "registry.example/serving:7"}}
     looked_into = inspected(engine="tensorrt-llm", packages={"tensorrt-llm": "1.3.0rc24"})
-    cases = [generic("serve", **private, inspected=each) for each in (looked_into, None)]
+    cases = [
+        generic("serve", image={"reference": "registry.example/serving:7"}, inspected=each)
+        for each in (looked_into, None)
+    ]
     assert [engine(case) for case in cases] == ["trtllm", None]
