@@ -119,6 +119,11 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
         return Diagnosis(str(wish.loaded.path), wish.facts, worst_first((seat, *_examine(Case(wish.facts)))), unseen)
     if runtime is not None and drawn.found.image is None:
         unseen = (*unseen, f"inside image {drawn.spec.image.reference}: it is not on this Docker Engine")
+    if drawn.flags_of is None and drawn.spec.engine != "generic":
+        unseen = (
+            *unseen,
+            f"flags: it is not known which {drawn.spec.engine} release reads them; --image-schema names one",
+        )
     return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, (*unseen, *_unseen(wish.facts)))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from launchpad.deploy.observe import Observed, observe
 from launchpad.deploy.plan import Plan, make_plan
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from launchpad.cli.world import World
     from launchpad.doctor.case import ImageFacts
     from launchpad.doctor.checks import Eyes
+    from launchpad.engines.schemas import ArgumentSchema
     from launchpad.runtime.base import Image, Runtime, Transfer
     from launchpad.supervise.snapshot import Snapshot
 
@@ -45,13 +46,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A wish resolved, examined and planned."""
+    """A wish resolved, examined and planned. ``flags_of`` is the engine release whose flags were compared, None: none known."""
 
     spec: Spec
     found: Observed
     plan: Plan
     findings: tuple[Finding, ...]
     warm: bool
+    flags_of: str | None = None
 
 
 def load(world: World, name: str, *, rig: str | None, rehearsal: RehearsalChoice | None = None) -> Wish:
@@ -68,11 +70,11 @@ def draft(
     *,
     fetched: bool = False,
     accept: Collection[str] = (),
-    image_schema: str | None = None,  # noqa: ARG001
+    image_schema: str | None = None,
 ) -> Draft:
     """Everything up to the plan. ``runtime`` None plans on paper; ``fetched`` says that the image step is done.
 
-    ``accept`` names hazards that may stand in the way no longer.
+    ``accept`` names hazards that may stand in the way no longer, ``image_schema`` the engine version whose flags count.
     """
     claims = world.claims(wish.name, runtime)
     before = last_wanted(world, wish.name)
@@ -84,7 +86,8 @@ def draft(
     spec = resolve(
         wish.name, wish.loaded.profile, wish.facts, taken=claims.gpus, keep=keep, image_id=real.id if real else None
     )
-    hazards = accepted(_hazards(world, wish, spec, real, runtime), accept)
+    known, flags_of = _hazards(world, wish, spec, real, runtime, image_schema)
+    hazards = accepted(known, accept)
     spec = replace(spec, accepted=tuple(sorted({item.id for item in hazards if item.id in accept})))
     if wish.rehearsal is not None:
         from launchpad.rehearse.deployment import rehearse
@@ -98,14 +101,15 @@ def draft(
     here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None else None
     checks = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
-    return Draft(spec, found, made, worst_first((*checks, *hazards)), warm)
+    return Draft(spec, found, made, worst_first((*checks, *hazards)), warm, flags_of)
 
 
 def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Finding, ...]:
     """The findings, those that a person accepts by name as warnings; raises LaunchpadError for a name that is no hazard."""
     from launchpad.doctor.rules import RULES
+    from launchpad.engines.flags import ProblemKind
 
-    known = {rule.id for rule in RULES}
+    known = {*(rule.id for rule in RULES), *(f"flags.{kind}" for kind in get_args(ProblemKind))}
     for name in accept:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -119,14 +123,61 @@ def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Find
     )
 
 
-def _hazards(world: World, wish: Wish, spec: Spec, image: Image | None, runtime: Runtime | None) -> tuple[Finding, ...]:
-    """What is known to go wrong with this spec on that rig, and with that image where it is here."""
+def _hazards(
+    world: World, wish: Wish, spec: Spec, image: Image | None, runtime: Runtime | None, image_schema: str | None
+) -> tuple[tuple[Finding, ...], str | None]:
+    """What is known to go wrong with this spec on that rig, with that image where it is here, and the release of its flags."""
     from launchpad.doctor.case import Case
+    from launchpad.doctor.flags import flag_findings
     from launchpad.doctor.rule import examine
     from launchpad.doctor.rules import RULES
 
     facts = image_facts(world, image, runtime) if image is not None and runtime is not None else None
-    return examine(Case(wish.facts, spec, facts), RULES)
+    found = examine(Case(wish.facts, spec, facts), RULES)
+    schema = argument_schema(world, spec, image, facts, runtime, image_schema)
+    if schema is None:
+        return tuple(found), None
+    return (*found, *flag_findings(spec, schema)), f"{schema.engine} {schema.version}"
+
+
+def argument_schema(
+    world: World,
+    spec: Spec,
+    image: Image | None,
+    facts: ImageFacts | None,
+    runtime: Runtime | None,
+    image_schema: str | None,
+) -> ArgumentSchema | None:
+    """The flags of the engine release in question: shipped, or read out of an image whose release nobody knows."""
+    from launchpad.doctor.flags import linted, schema_of, version_of
+    from launchpad.engines.schemas import ArgumentSchema, known_versions
+
+    name, version = linted(spec), version_of(spec, facts, image_schema)
+    shipped = schema_of(spec, version)
+    if shipped is not None or name is None:
+        return shipped
+    if image_schema is not None:
+        raise LaunchpadError(
+            f"cannot check flags against {name} {image_schema}: no such schema ships",
+            hint=f"known: {', '.join(known_versions(name))}",
+        )
+    if image is None or facts is None or runtime is None or facts.engine != name or version is None:
+        return None
+    key = f"schema-{image.id}"
+    known = world.store.read_image(key, ArgumentSchema, world.clock.now())
+    if known is not None:
+        return known
+    from launchpad.doctor.image import engine_sources
+    from launchpad.engines.extract import extract
+
+    with runtime.files(image.id) as files:
+        sources = engine_sources(image, files, name)
+    try:
+        schema = extract(name, sources, version)
+    except ImageError:
+        return None  # an engine laid out in a way that nobody here has seen: its flags are not judged
+    world.store.note_image(key, schema)
+    return schema
 
 
 def image_facts(world: World, image: Image, runtime: Runtime) -> ImageFacts:

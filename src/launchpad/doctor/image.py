@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from launchpad.doctor.case import DeepGemm, ImageFacts
+from launchpad.engines.extract import wanted_files
 from launchpad.runtime.base import ImageFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from launchpad.engines.schemas import EngineName
     from launchpad.runtime.base import Image
 
 #: Where upstream's images keep an editable SGLang; seen in its Dockerfile, 2026-11-22.
@@ -89,6 +91,16 @@ def inspect_image(image: Image, files: ImageFiles) -> ImageFacts:
         env=env,
         labels=image.labels,
     )
+
+
+def engine_sources(image: Image, files: ImageFiles, engine: EngineName) -> dict[str, str]:
+    """The source files that tell the engine's flags, by their path below site-packages; empty where it is not there."""
+    wanted = wanted_files(engine)
+    for site in _sites(dict(image.env), files):
+        tree = files.read(f"{site}/{engine}", wanted)
+        if tree is not None:
+            return {name: data.decode("utf-8", "replace") for name, data in tree.files.items()}
+    return {}
 
 
 def _sites(env: Mapping[str, str], files: ImageFiles) -> Iterator[str]:
