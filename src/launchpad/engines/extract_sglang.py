@@ -155,6 +155,7 @@ def unregistered(reader: Reader) -> list[Argument]:
 # --- environment variables -------------------------------------------------------------------------------------------------
 
 _NAME: Final = re.compile(r"(?:SGLANG|SGL)_[A-Z0-9_]+")
+_DECLARED: Final = re.compile(r"[A-Z][A-Z0-9_]+")
 #: How files outside environ.py read a variable: os.getenv, os.environ, and SGLang's own helpers.
 _READ: Final = re.compile(
     r"(?:getenv|environ\.(?:get|setdefault|pop)|get_(?:bool|int|str|float)_env_var|environ)\s{0,4}[\[(]\s{0,40}"
@@ -187,8 +188,8 @@ def env_complete(files: Mapping[str, str]) -> bool:
 def _declared(envs: ast.ClassDef) -> Iterator[str]:
     for node in envs.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if _NAME.fullmatch(
-                name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if (
+                _DECLARED.fullmatch(name)
             ):
                 yield name
             case _:

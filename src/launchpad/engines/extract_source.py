@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_CHARS: Final = 4_000_000
 MAX_TOTAL_CHARS: Final = 400_000_000
-MAX_STEPS: Final = 3_000_000
+MAX_STEPS: Final = 300_000  # a real release takes 8,000
 MAX_DEPTH: Final = 120
 MAX_ITEMS: Final = 20_000
 MAX_TEXT: Final = 200_000
@@ -207,17 +207,27 @@ class Reader:
         """What a name at the top of a file stands for; :data:`NOTHING` where it is not bound there."""
         if name in module.values:
             return module.values[name]
-        if (node := module.bindings.get(name)) is None:
-            return NOTHING
         key = (module.name, name)
         if key in self._busy:
             return UNKNOWN
         self._busy.add(key)
         try:
-            value = module.values[name] = self._bound(module, name, node)
+            node = module.bindings.get(name)
+            value = self._starred(module, name) if node is None else self._bound(module, name, node)
+            module.values[name] = value
         finally:
             self._busy.discard(key)
         return value
+
+    def _starred(self, module: Module, name: str) -> object:
+        """What ``from other import *`` at the top of a file may bring in under a name."""
+        for node in module.tree.body:
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+                found = self.module(_base(node, module))
+                value = NOTHING if found is None else self.get(found, name)
+                if value is not NOTHING:
+                    return value
+        return NOTHING
 
     def _bound(self, module: Module, name: str, node: ast.stmt) -> object:
         scope = Scope(module)
@@ -243,12 +253,7 @@ class Reader:
                 target = alias.name if alias.asname else alias.name.partition(".")[0]
                 scope.names[alias.asname or target] = self.module(target) or Symbol(target)
             return
-        base = node.module or ""
-        if node.level:
-            parts = scope.module.name.split(".")
-            inside = scope.module.path.endswith("/__init__.py")
-            parts = parts[: len(parts) - node.level + (1 if inside else 0)]
-            base = ".".join([*parts, base] if base else parts)
+        base = _base(node, scope.module)
         for alias in node.names:
             scope.names[alias.asname or alias.name] = self._imported(base, alias.name)
 
@@ -824,6 +829,16 @@ def _bound_names(node: ast.stmt) -> Iterator[str]:
             yield from (alias.asname or alias.name for alias in node.names)
         case _:
             pass
+
+
+def _base(node: ast.ImportFrom, module: Module) -> str:
+    """The dotted module that a ``from ... import`` in a file names, relative or not."""
+    base = node.module or ""
+    if not node.level:
+        return base
+    parts = module.name.split(".")
+    parts = parts[: len(parts) - node.level + (1 if module.path.endswith("/__init__.py") else 0)]
+    return ".".join([*parts, base] if base else parts)
 
 
 def _docstring(node: ast.stmt | None) -> str:
