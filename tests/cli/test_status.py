@@ -34,7 +34,7 @@ def snapshot(phase: Phase, name: str = "small", **changes: Any) -> Snapshot:
         "name": name,
         "pid": 4711,
         "updated_at": NOW,
-        "state": State(phase, NOW - timedelta(minutes=3), "because", restarts=2, failures=1),
+        "state": State(phase, NOW - timedelta(days=3), "because", restarts=2, failures=1),
         "spec_hash": spec(name=name).hash,
         "engine": "sglang",
         "model": "small",
@@ -106,7 +106,7 @@ def test_a_supervised_server_that_is_ready_is_ready(launchpad: Launchpad, superv
     shown = launchpad("status", "small", "--json").json
 
     assert (shown["phase"], shown["ready"], shown["supervisor"]["alive"], shown["load"]) == ("READY", True, True, None)
-    assert (shown["restarts"], shown["failures"], shown["since"]) == (2, 1, stamp(NOW - timedelta(minutes=3)))
+    assert (shown["restarts"], shown["failures"], shown["since"]) == (2, 1, stamp(NOW - timedelta(days=3)))
 
 
 def test_gpus_and_containers_have_these_keys_and_null_where_unknown(
@@ -131,7 +131,7 @@ def test_the_table_has_these_columns(launchpad: Launchpad, supervised: Deploymen
     assert header.split() == ["NAME", "PHASE", "SINCE", "RESTARTS", "ENDPOINT", "GPUS", "MEMORY", "POWER"]
     words = row.split()
     assert (words[:3], words[4:]) == (
-        ["small", "READY", "3m"],
+        ["small", "READY", "3d"],
         ["2", "http://127.0.0.1:8000", "0,1", "unknown", "unknown"],
     )
 
@@ -178,7 +178,7 @@ def test_a_deployment_that_was_only_asked_for_has_the_same_keys(launchpad: Launc
 def test_status_for_people_says_the_same(launchpad: Launchpad, supervised: Deployment) -> None:
     shown = launchpad("status", "small").out
 
-    assert "phase       READY for 3m " in shown
+    assert "phase       READY for 3d 00h" in shown
     assert "endpoint    http://127.0.0.1:8000/v1  (model small)\n" in shown
     assert "GPU 1: memory unknown, power unknown" in shown
 

@@ -156,11 +156,11 @@ def test_two_ups_at_once_make_one_supervisor_and_one_container(rig: Rig) -> None
     assert rig.history(name) == ["STARTING", "READY"]
 
 
-def test_a_second_start_is_warm_and_a_later_one_has_an_estimate(rig: Rig) -> None:
+def test_a_second_start_is_warm_and_has_an_estimate(rig: Rig) -> None:
     name = rig.profile()
     rig.rehearse(name).ends(0, "cold: kernels are compiled on this start", "no estimate (cold)")
-    rig.run("restart", name).ends(0, "no estimate (warm)")
-    rig.run("restart", name).ends(0, "to go (warm)")
+    second = rig.run("restart", name).ends(0, "(warm)")
+    assert "no estimate" not in second.err, "a cold start is a better guess than none"
     rig.run("down", name).ends(0)
     rig.rehearse(name).ends(0, "warm: an earlier start filled the cache")
 

@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
-from launchpad.deploy.observe import Observed, observe
+from launchpad.deploy.observe import Observed, observe, ours
 from launchpad.deploy.plan import Plan, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
 from launchpad.doctor.checks import preflight
@@ -76,6 +76,7 @@ def draft(
 
     ``accept`` names hazards that may stand in the way no longer, ``image_schema`` the engine version whose flags count.
     """
+    wish = replace(wish, facts=_without_ours(world, wish.facts, runtime))
     claims = world.claims(wish.name, runtime)
     before = last_wanted(world, wish.name)
     keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
@@ -99,9 +100,22 @@ def draft(
         spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
     )
     here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
-    published = (before.spec.host, before.spec.port) if before is not None else None
+    published = (before.spec.host, before.spec.port) if before is not None and before.wanted else None
     checks = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
     return Draft(spec, found, made, worst_first((*checks, *hazards)), warm, flags_of)
+
+
+def _without_ours(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
+    """The facts with our own containers' processes taken from the foreign ones on each GPU: a deployment is no stranger."""
+    if runtime is None or not any(gpu.foreign for gpu in facts.gpus or ()):
+        return facts
+    containers = [item for item in ours(runtime.containers(), world.owner) if item.running]
+    known = {pid for item in containers for pid in runtime.pids(item.id)}
+    gpus = (
+        replace(gpu, foreign=tuple(item for item in gpu.foreign if item.pid not in known)) if gpu.foreign else gpu
+        for gpu in facts.gpus or ()
+    )
+    return replace(facts, gpus=tuple(gpus))
 
 
 def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Finding, ...]:

@@ -75,9 +75,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """The image as the profile names it; ``build`` is a template with its arguments where it is made here."""
+    """The image: ``reference`` is what Docker is asked for, ``named`` what the profile calls it, tag and all.
+
+    ``build_template`` and its arguments are set where it is made here.
+    """
 
     reference: str
+    named: str
     pull: Literal["missing", "always", "never"]
     build_template: str | None = None
     build_args: tuple[tuple[str, str], ...] = ()
@@ -199,6 +203,7 @@ def resolve(
         gpus=tuple(GpuSeat(gpu.uuid, gpu.index, gpu.name) for gpu in gpus),
         image=ImageChoice(
             image_reference(profile),
+            profile.image.reference,
             profile.image.pull,
             build.template if build else None,
             tuple(sorted((key, str(value)) for key, value in build.args.items())) if build else (),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Eyes:
     """How a check looks outside: who listens on a port, what is in a model directory, what the runtime says, the environment.
 
-    ``published`` is where this very deployment is published now, which is no obstacle to itself.
+    ``published`` is where this very deployment is wanted already, which is no obstacle to itself.
     """
 
     port_holder: Callable[[str, int], str | None]
@@ -48,7 +48,7 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
     """
     findings = [*_image_pinned(spec), *_published(spec), *_power(spec, facts)]
     if eyes is not None:
-        findings.extend(_port(spec, found, claims, eyes))
+        findings.extend(_port(spec, claims, eyes))
         findings.extend(_strangers(found))
         findings.extend(_image_here(spec, found))
         findings.extend(_secrets(spec, eyes))
@@ -59,7 +59,7 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
     return worst_first(findings)
 
 
-def _port(spec: Spec, found: Observed, claims: Claims, eyes: Eyes) -> Iterator[Finding]:
+def _port(spec: Spec, claims: Claims, eyes: Eyes) -> Iterator[Finding]:
     where = f"{spec.host}:{spec.port}"
     if holder := claims.port_holder(spec.host, spec.port):
         yield Finding(
@@ -69,8 +69,8 @@ def _port(spec: Spec, found: Observed, claims: Claims, eyes: Eyes) -> Iterator[F
             f"launchpad down {holder}, or set another publish.port in the profile",
         )
         return
-    if eyes.published == (spec.host, spec.port) and any(item.running for item in found.containers):
-        return  # we ourselves listen there
+    if eyes.published == (spec.host, spec.port):
+        return  # we ourselves listen there, or are about to
     if holder := eyes.port_holder(spec.host, spec.port):
         yield Finding(
             "host.port-in-use",

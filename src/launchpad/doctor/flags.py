@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from launchpad.engines.schemas import ArgumentSchema, EngineName
 
 #: Official images whose tag is the engine's version; other tags (latest, nightly, dev) say nothing.
-_TAGGED: Final = re.compile(
-    r"(?:lmsysorg/sglang|vllm/vllm-openai):v(\d+\.\d+\.\d+(?:\.post\d+|rc\d+)?)(?:-[\w.-]+)?(?:@.*)?"
-)
+_TAGGED: Final = re.compile(r"(?:lmsysorg/sglang|vllm/vllm-openai):v(\d+\.\d+\.\d+(?:\.post\d+|rc\d+)?)(?:-[\w.-]+)?")
 
 
 def linted(spec: Spec) -> EngineName | None:
@@ -41,7 +39,7 @@ def version_of(spec: Spec, image: ImageFacts | None, given: str | None) -> str |
         return given
     if image is not None and image.engine == spec.engine and image.engine_version is not None:
         return image.engine_version
-    tag = _TAGGED.fullmatch(spec.image.reference)
+    tag = _TAGGED.fullmatch(spec.image.named)
     return tag.group(1) if tag else None
 
 

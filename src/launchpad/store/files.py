@@ -84,7 +84,7 @@ def read(path: Path, type_: type[T], *, stamp: str, warn: Callable[[str], None],
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreError(

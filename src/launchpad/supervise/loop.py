@@ -181,6 +181,8 @@ class Supervisor:
         state = self._state
         if state.phase is Phase.READY and before.phase is Phase.STARTING:
             self._now_ready(sighting)
+        if "start" in effects:
+            self._course.forget()
         if state.phase is not before.phase:
             self._note(
                 "phase",

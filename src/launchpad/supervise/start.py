@@ -123,6 +123,10 @@ class Course:
         """A container was started just now."""
         self.load, self.ready_after_s, self._stages = Load(None, None, None, at, expected_s, warm), None, {}
 
+    def forget(self) -> None:
+        """A start is about to begin: what is remembered of the last one is not its."""
+        self.load, self.ready_after_s, self._stages = None, None, {}
+
     def adopt(self, begun: datetime, slack_s: float = 60.0) -> None:
         """A container that began at ``begun`` was found; what is remembered of an older one is not its."""
         if self.load is None or (begun - self.load.started_at).total_seconds() > slack_s:

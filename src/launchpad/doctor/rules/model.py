@@ -62,9 +62,7 @@ def _v41(case: Case) -> Iterator[Seen]:
     if case.spec is not None and case.on_sm120 and family(case) == "deepseek_v41":
         yield Seen(
             f"{name(case)} serves DeepSeek V4.1, which is not known to stay up on SM120 cards",
-            severity="blocks"
-            if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.image.reference
-            else None,
+            severity="blocks" if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.image.named else None,
         )
 
 
