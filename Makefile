@@ -13,7 +13,7 @@ DEMO := .demo
 DEMO_PROFILE := v4-flash-sglang-tp4
 DEMO_ENV = eval "$$($(WITH_DOCKERD) env $(DEMO))"; export LAUNCHPAD_STATE_DIR="$(CURDIR)/$(DEMO)/state"
 
-.PHONY: help demo demo-down test lint format types unit e2e tools e2e-vllm bench clean
+.PHONY: help demo demo-down test lint format types unit e2e tools e2e-vllm schemas bench clean
 
 help: ## List what can be made
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -78,6 +78,9 @@ tools: ## Debian packages the tests use: a static busybox for images, docker-com
 
 e2e-vllm: $(VENV)/.dev ## A real vLLM on CPU through `launchpad up`, and a chat through the openai client (8 minutes, 6 GB)
 	$(WITH_DOCKERD) run $(BIN)/python tests/e2e_vllm/prepare.py -- $(BIN)/python -m pytest -v tests/e2e_vllm
+
+schemas: $(VENV)/.dev ## Extract the engines' argument schemas again from their wheels (downloads several GB)
+	$(BIN)/python -m launchpad.engines.regenerate
 
 bench: $(VENV)/.dev ## The benchmarks; writes benchmarks/RESULTS.md
 	$(WITH_DOCKERD) run $(BIN)/python -m benchmarks
