@@ -54,6 +54,15 @@ def extract(engine: EngineName, files: Mapping[str, str], version: str) -> Argum
     Raises:
         ImageError: the parser's own file is missing, something is not Python, or it is too large or too deep to be read.
     """
+    return _read(engine, files, version)[0]
+
+
+def files_read(engine: EngineName, files: Mapping[str, str], version: str) -> tuple[str, ...]:
+    """The paths (from the package on) that :func:`extract` opened: all that a fixture needs. Raises as it does."""
+    return _read(engine, files, version)[1].opened
+
+
+def _read(engine: EngineName, files: Mapping[str, str], version: str) -> tuple[ArgumentSchema, Reader]:
     reader_of = _ENGINES[engine]
     rooted = _under_root(files, reader_of.ANCHOR)
     if reader_of.ANCHOR not in rooted:
@@ -81,13 +90,14 @@ def extract(engine: EngineName, files: Mapping[str, str], version: str) -> Argum
         raise ImageError(
             f"cannot read the arguments of {engine} {version}: {reader_of.ANCHOR} declares none that can be read"
         )
-    return ArgumentSchema(
+    schema = ArgumentSchema(
         engine=engine,
         version=version,
         arguments=found,
         env=tuple(sorted(env, key=lambda variable: variable.name)),
         env_complete=reader_of.env_complete(rooted),
     )
+    return schema, reader
 
 
 def _under_root(files: Mapping[str, str], anchor: str) -> dict[str, str]:

@@ -188,6 +188,11 @@ class Reader:
         self._busy: set[tuple[str, str]] = set()
         self.intrinsics: dict[str, Callable[[list[object], dict[str, object]], object]] = {}
 
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The paths of the files that were parsed."""
+        return tuple(sorted(module.path for module in self._modules.values() if module is not None))
+
     # --- files and names ---------------------------------------------------------------------------------------------------
 
     def module(self, name: str) -> Module | None:

@@ -113,7 +113,7 @@ def _sets(node: ast.Compare) -> bool:
 
 def _flat(hint: object) -> list[object]:
     """The members of a union, what is annotated in an Annotated."""
-    if isinstance(hint, Generic) and hint.origin == "Annotated":
+    if isinstance(hint, Generic) and hint.origin in {"Annotated", "SkipValidation"}:
         return _flat(hint.args[0])
     if isinstance(hint, Generic) and hint.origin == "Union":
         return [part for item in hint.args for part in _flat(item)]
