@@ -289,8 +289,16 @@ class DockerRuntime:
 
     def read_archive(self, container_id: str, path: str, wanted: Callable[[str], bool], doing: str) -> Tree | None:
         """The regular files at or under ``path`` of a container, running or not; None where there is no such path."""
+        from docker.errors import APIError
+
         with self._door(f"{doing} at {path}", ImageError):
-            found = self._found(lambda: self._client.get_archive(container_id, path))
+            try:
+                found = self._found(lambda: self._client.get_archive(container_id, path))
+            except APIError as error:
+                # A link to itself, or a file where the path wants a directory: nothing is there, whatever the status.
+                if not re.search("too many links|not a directory", _words(error), re.IGNORECASE):
+                    raise
+                return None
             if found is None:
                 return None
             chunks, _ = found
