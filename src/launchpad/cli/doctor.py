@@ -1,7 +1,7 @@
 """``doctor``: will this come up and stay up, and if not, what exactly is wrong and what to type.
 
-It starts nothing. Alone it looks at the rig, with a profile at the rig, the profile and its image, with ``--log`` at what an
-engine said.
+Only ``--deep`` starts anything, and says so first. Alone it looks at the rig, with a profile at the rig, the profile and its
+image, with ``--log`` at what an engine said.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from launchpad.cli import complete, render
+from launchpad.cli.deep import Wanted
 from launchpad.cli.world import World
+from launchpad.deploy.spec import Spec
 from launchpad.doctor.finding import Finding
 from launchpad.rig.facts import RigFacts
 
@@ -32,6 +34,7 @@ class Diagnosis:
     facts: RigFacts | None
     findings: tuple[Finding, ...]
     unseen: tuple[str, ...] = ()
+    spec: Spec | None = None
 
 
 def doctor(
@@ -55,8 +58,15 @@ def doctor(
     skip: Annotated[list[str] | None, typer.Option(help="Not these hazards; repeatable.")] = None,
     form: Annotated[Form, typer.Option("--format", help="text, json, sarif or junit.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Try it: run active checks in containers on the GPUs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --deep: do not ask before each check.")] = False,
+    deep_only: Annotated[
+        list[str] | None, typer.Option(help="With --deep: only these, such as all-reduce; repeatable.")
+    ] = None,
+    deep_seconds: Annotated[float, typer.Option(help="With --deep: how long the power check loads the GPUs.")] = 60.0,
+    image: Annotated[str | None, typer.Option(help="With --deep: run the checks in this image.")] = None,
 ) -> None:
-    """Find what would keep a profile from coming up and staying up, before the load does; starts nothing.
+    """Find what would keep a profile from coming up and staying up, before the load does; starts nothing without --deep.
 
     Exit code 0: nothing blocks. 1: something to mend, or the rig cannot be surveyed. 4: a known hazard blocks.
 
@@ -77,6 +87,8 @@ def doctor(
         found = _of_profile(world, wanted, rig, image_schema)
     else:
         found = _of_rig(world, rig)
+    if deep:
+        found = _deepened(world, found, Wanted(yes, tuple(deep_only or ()), deep_seconds, image))
     found = replace(found, findings=_chosen(found.findings, only or (), skip or ()))
     _show(found, "json" if as_json else form)
     raise typer.Exit(exit_code(found.findings))
@@ -124,7 +136,23 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
             *unseen,
             f"flags: it is not known which {drawn.spec.engine} release reads them; --image-schema names one",
         )
-    return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, (*unseen, *_unseen(wish.facts)))
+    unseen = (*unseen, *_unseen(wish.facts))
+    return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, unseen, drawn.spec)
+
+
+def _deepened(world: World, found: Diagnosis, wanted: Wanted) -> Diagnosis:
+    """What active checks add; raises LaunchpadError where there is nothing to run them on."""
+    from launchpad.cli.deep import deepen
+    from launchpad.doctor.finding import worst_first
+    from launchpad.errors import LaunchpadError
+
+    if found.facts is None:
+        raise LaunchpadError("cannot run active checks on a log", hint="leave out --log, or --deep")
+    for item in found.findings:
+        if item.id in {"rig.cannot-place", "rig.no-survey"}:
+            raise LaunchpadError(item.message, hint=item.hint)
+    more, not_run = deepen(world, found.facts, found.spec, wanted)
+    return replace(found, findings=worst_first((*found.findings, *more)), unseen=(*found.unseen, *not_run))
 
 
 def _runtime(world: World) -> tuple[Runtime | None, tuple[str, ...]]:

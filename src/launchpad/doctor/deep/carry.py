@@ -40,9 +40,12 @@ LINKS_EVERY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What the checks work with. ``say`` tells a person; ``agree`` asks one, with the text already said."""
+    """What the checks work with; ``runtime`` None serves those that need no container.
 
-    runtime: Runtime
+    ``say`` tells a person; ``agree`` asks one, with the text already said.
+    """
+
+    runtime: Runtime | None
     eyes: Eyes
     clock: Clock
     say: Callable[[str], None]
@@ -75,6 +78,8 @@ def _one(check: ActiveCheck, subject: Subject, means: Means) -> tuple[Finding, .
     if check.id == DISK:
         files = [(str(subject.model_path / name), size) for name, size in subject.shards] if subject.model_path else []
         return judge.judge_disk(check, subject, read_disk(files, check.deadline_s))
+    if means.runtime is None:
+        raise ValueError(f"{check.id} needs a runtime")
     watch = _Watch(means)
     spec = container_spec(check, subject)
     during = {PCIE: watch.links, POWER: watch.power}.get(check.id, lambda: None)

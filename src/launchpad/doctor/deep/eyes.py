@@ -5,7 +5,7 @@ Both ask NVML in child processes under a deadline, because a wedged driver block
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from launchpad.rig.nvml import NvmlProblem
 from launchpad.rig.sampler import Sampler, ask_once
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from launchpad.rig.facts import Gpu, GpuSample
 
 #: Seconds that one look at the links may take.
-LINK_DEADLINE = 5.0
-SAMPLE_EVERY_S = 0.5
+LINK_DEADLINE: Final = 5.0
+SAMPLE_EVERY_S: Final = 0.5
 
 
 class Eyes(Protocol):
@@ -52,3 +52,18 @@ class NvmlEyes:
     def close(self) -> None:
         """End the sampler's child."""
         self._sampler.close()
+
+
+class NoEyes:
+    """For checks that need no GPU: sees nothing."""
+
+    def samples(self) -> tuple[GpuSample, ...]:
+        """Nothing."""
+        return ()
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Nothing."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing to end."""

@@ -39,7 +39,8 @@ LANE: Final[Mapping[int, float]] = {
 PCIE_SOURCE: Final = "PCI Express Base Specification (line rate and encoding by generation)"
 #: Pinned copies reach 80 to 90 % of the line rate (packet headers take the rest); below this share something is in the way.
 PCIE_SHARE: Final = 0.6
-#: Share of the slot's line rate that an all-reduce without NVLink reaches at 64 MiB; below, peers do not reach each other.
+#: Share of the slot's line rate that an all-reduce without NVLink reaches at 64 MiB. Staged through host memory, two H200 in
+#: gen 5 x16 slots still reached 43 % (27.0 GB/s with NCCL_P2P_DISABLE=1, measured 2026-11-23): below a quarter, more is wrong.
 ALL_REDUCE_PCIE_SHARE: Final = 0.25
 #: A copy inside an H200 moved 4.3 of its 4.8 TB/s here (90 %, measured 2026-11); three quarters leave room for other cards' ways.
 MEMORY_SHARE: Final = 0.75
@@ -51,6 +52,14 @@ CONTINUOUS: Final = 0.8
 #: Seconds after the load's begin that power takes to settle.
 SETTLE_S: Final = 2.0
 FULL_LOAD_PERCENT: Final = 99
+
+_P2P_HINT: Final = (
+    "try NCCL_P2P_DISABLE=1 launchpad doctor --deep --deep-only all-reduce; if that passes, turn off ACS redirection and the "
+    "IOMMU (iommu=pt or amd_iommu=off on the kernel's command line), or keep env.NCCL_P2P_DISABLE in the profile"
+)
+_ALREADY_HINT: Final = (
+    "peer-to-peer was off already: look for the driver's own word, dmesg | grep -i xid; then nvidia-smi -q"
+)
 
 #: A word of the GPU's name (the first that fits) -> its memory's bytes a second, and the data sheet that says so.
 DATA_SHEETS: Final[tuple[tuple[str, float, str], ...]] = (
@@ -124,7 +133,7 @@ def judge_all_reduce(
     rounds = [line for line in outcome.lines if "bus_bytes_per_s" in line]
     evidence = "; ".join(map(_round, rounds)) or None
     if outcome.how == "hung" or (outcome.error or "").startswith("TimeoutError"):
-        return _hang(check, subject, evidence, after)
+        return _hang(check, subject, outcome, after)
     if wrong := sorted({int(line["wrong"]) for line in outcome.lines if "wrong" in line}):
         sizes = ", ".join(map(show_bytes, wrong))
         message = f"all-reduce over {subject.gpu_words} sums wrongly at {sizes}: peers read stale memory"
@@ -142,7 +151,9 @@ def judge_all_reduce(
 def _reduced(check: ActiveCheck, subject: Subject, bus: float, size: int, evidence: str | None) -> Finding:
     at = f"{bus / GB:.1f} GB/s bus bandwidth at {show_bytes(size)}"
     line = slot_line_rate(subject.gpus)
-    joined = _all_nvlink(subject)
+    joined = _all_nvlink(subject) and not _p2p_disabled(subject)
+    if _p2p_disabled(subject):
+        at += " with NCCL_P2P_DISABLE set"
     floor = None if line is None else line if joined else ALL_REDUCE_PCIE_SHARE * line
     if floor is not None and bus < floor:
         than = (
@@ -158,11 +169,22 @@ def _reduced(check: ActiveCheck, subject: Subject, bus: float, size: int, eviden
     return finding(check.id, "informs", f"all-reduce over {subject.gpu_words}: {at}", evidence, source=BUS_BANDWIDTH)
 
 
-def _hang(
-    check: ActiveCheck, subject: Subject, evidence: str | None, after: Sequence[GpuSample]
-) -> tuple[Finding, ...]:
-    message = f"all-reduce over {subject.gpu_words} hung and was killed after {check.deadline_s:.0f} s"
-    found = [finding(check.id, "blocks", message, evidence or "no size was finished", hint=_P2P_HINT, source=NCCL_P2P)]
+def _hang(check: ActiveCheck, subject: Subject, outcome: Outcome, after: Sequence[GpuSample]) -> tuple[Finding, ...]:
+    message = f"all-reduce over {subject.gpu_words} hung and was killed after {outcome.seconds:.0f} s"
+    rounds = [line for line in outcome.lines if "bus_bytes_per_s" in line]
+    joined = any(line.get("stage") == "joined" for line in outcome.lines)
+    where = (
+        f"after {_round(rounds[-1])}"
+        if rounds
+        else "at the first size"
+        if joined
+        else "before the ranks found each other"
+    )
+    hint = _ALREADY_HINT if _p2p_disabled(subject) else _P2P_HINT
+    known = [item for item in after if item.utilization_percent is not None]
+    busy = ", ".join(f"GPU {item.index} {item.utilization_percent} %" for item in known) or "unknown"
+    evidence = f"it hung {where}; busy afterwards by NVML: {busy}"
+    found = [finding(check.id, "blocks", message, evidence, hint=hint, source=NCCL_P2P)]
     if stuck := stuck_gpus(after):
         message = f"GPU {', '.join(map(str, stuck))} stays at 100 % although no process is on it: the hang wedged it"
         hint = "reboot (or nvidia-smi --gpu-reset -i INDEX where nothing else uses the card)"
@@ -190,12 +212,6 @@ def stuck_gpus(samples: Iterable[GpuSample]) -> tuple[int, ...]:
             and not item.processes
         )
     )
-
-
-_P2P_HINT: Final = (
-    "try NCCL_P2P_DISABLE=1 launchpad doctor --deep --deep-only all-reduce; if that passes, turn off ACS redirection and the "
-    "IOMMU (iommu=pt or amd_iommu=off on the kernel's command line), or keep env.NCCL_P2P_DISABLE in the profile"
-)
 
 
 def judge_gpu_memory(check: ActiveCheck, subject: Subject, outcome: Outcome) -> tuple[Finding, ...]:
@@ -422,6 +438,10 @@ def slot_line_rate(gpus: Sequence[Gpu]) -> float | None:
     rates = [line_rate(gpu.pcie_gen_max, gpu.pcie_width_max) for gpu in gpus]
     known = [rate for rate in rates if rate is not None]
     return min(known) if known and len(known) == len(rates) else None
+
+
+def _p2p_disabled(subject: Subject) -> bool:
+    return dict(subject.env).get("NCCL_P2P_DISABLE", "0") != "0"
 
 
 def _all_nvlink(subject: Subject) -> bool:
