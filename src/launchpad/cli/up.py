@@ -79,6 +79,7 @@ def rehearse(
         bool,
         typer.Option("--list-faults", help="Say what can go wrong, and end.", is_eager=True, callback=_list_faults),
     ] = False,
+    accept: AcceptOption = None,
     as_json: JsonOption = False,
     detach: DetachOption = False,
 ) -> None:
@@ -99,7 +100,8 @@ def rehearse(
     world = World()
     choice = RehearsalChoice(rig, faults, load_seconds)
     render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
-    bring_up(world, launch.load(world, name, rig=rig, rehearsal=choice), as_json=as_json, detach=detach)
+    wish = launch.load(world, name, rig=rig, rehearsal=choice)
+    bring_up(world, wish, accept=accept or (), as_json=as_json, detach=detach)
 
 
 def bring_up(world: World, wish: Wish, *, accept: Collection[str] = (), as_json: bool, detach: bool) -> None:

@@ -7,6 +7,7 @@ Sources: OASIS SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/), an
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 from xml.etree import ElementTree as ET  # written, never parsed
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _LEVEL: Final = {"blocks": "error", "warns": "warning", "informs": "note"}
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+#: What RFC 3986 gives a meaning to, and is left as it stands in an address.
+_OF_A_URI: Final = ":/?#[]@!$&'()*+,;=%"
 
 
 def sarif(findings: Sequence[Finding], *, version: str, subject: str) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def sarif(findings: Sequence[Finding], *, version: str, subject: str) -> dict[st
                         "ruleId": finding.id,
                         "level": _LEVEL[finding.severity],
                         "message": {"text": finding.message + (f" Fix: {finding.hint}" if finding.hint else "")},
-                        "locations": [{"physicalLocation": {"artifactLocation": {"uri": subject}}}],
+                        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(subject)}}}],
                         "properties": {"as_of": finding.as_of, "evidence": finding.evidence},
                     }
                     for finding in findings
@@ -50,9 +53,15 @@ def sarif(findings: Sequence[Finding], *, version: str, subject: str) -> dict[st
 
 def _rule(finding: Finding) -> dict[str, Any]:
     rule: dict[str, Any] = {"id": finding.id, "defaultConfiguration": {"level": _LEVEL[finding.severity]}}
-    if finding.source is not None and finding.source.startswith("https://"):
-        rule["helpUri"] = finding.source
+    address = (finding.source or "").partition(" ")[0]  # words may follow: which file of that repository
+    if address.startswith("https://"):
+        rule["helpUri"] = quote(address, safe=_OF_A_URI)
     return rule
+
+
+def _uri(subject: str) -> str:
+    """A path, or a rig's name, as SARIF's ``uri`` wants it (RFC 3986): spaces and what lies beyond ASCII are escaped."""
+    return quote(subject.encode("utf-8", "replace"), safe="/")
 
 
 def junit(findings: Sequence[Finding], *, subject: str) -> str:
