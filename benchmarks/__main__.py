@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import footprint, notice, overhead, ready_latency, startup
+from benchmarks import doctor, footprint, notice, overhead, ready_latency, startup
 from benchmarks.measure import load_average, machine
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Result]]] = {
     "overhead": overhead.run,
     "footprint": footprint.run,
     "notice": notice.run,
+    "doctor": doctor.run,
 }
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _HEAD: Final = """\

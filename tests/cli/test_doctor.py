@@ -264,5 +264,5 @@ def test_a_file_that_is_there_is_not_recorded_over(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LaunchpadError, match="cannot write .*: No such file or directory"):
+    with pytest.raises(LaunchpadError, match=r"cannot write .*: No such file or directory"):
         record_rig(RtxRig(), tmp_path / "no" / "mine.toml")
