@@ -14,7 +14,6 @@ from launchpad.doctor.checks import Eyes, preflight
 from launchpad.doctor.finding import Finding, exit_code, worst_first
 from launchpad.model.checkpoint import Checkpoint, CheckpointError, ModelConfig, Shard
 from launchpad.rehearse.deployment import rehearse
-from launchpad.runtime.base import RuntimeInfo
 from tests.deploy.specs import container, found, gpu, profile, rig, spec
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ def eyes(
     model: Checkpoint | CheckpointError = WHOLE,
     environ: dict[str, str] | None = None,
     *,
-    gpu_ready: bool | None = True,
-    runtime: bool = True,
     published: tuple[str, int] | None = None,
 ) -> Eyes:
     """Eyes that see what the test says."""
@@ -53,8 +50,7 @@ def eyes(
             raise model
         return model
 
-    info = RuntimeInfo("28.0.0", "1.48", "overlay2", "2", ("runc",), gpu_ready)
-    return Eyes(lambda *_: port, checkpoint, info if runtime else None, environ or {}, published)
+    return Eyes(lambda *_: port, checkpoint, environ or {}, published)
 
 
 def seen(
@@ -163,15 +159,6 @@ SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         f"cannot mount {MISSING} into launchpad-small: there is no such path",
         f"mkdir -p {MISSING}, or correct mounts in the profile",
     ),
-    "docker.no-gpu-runtime": (
-        {"looks": eyes(gpu_ready=False)},
-        "blocks",
-        "cannot give GPUs to small: this Docker Engine has no NVIDIA runtime and no CDI device",
-        (
-            "install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker"
-            " && sudo systemctl restart docker"
-        ),
-    ),
 }
 
 
@@ -213,12 +200,9 @@ SPARED: list[tuple[str, dict[str, Any]]] = [
         {"made": calm(model={"path": None, "in_image": "/opt/m"}), "looks": eyes(model=TORN)},
     ),
     ("a mount that is there", {"made": calm(mounts=[{"source": "/tmp", "target": "/data"}])}),
-    ("a Docker Engine of which it could not be told", {"looks": eyes(gpu_ready=None)}),
-    ("no GPU runtime where no GPU is asked for", {"made": calm(gpus=None, parallel=None), "looks": eyes(gpu_ready=False)}),
-    ("no Docker Engine to ask", {"looks": eyes(runtime=False)}),
     (
         "a rehearsal's model, mounts and GPUs",
-        {"made": REHEARSED, "there": found(pulled=False), "looks": eyes(model=TORN, gpu_ready=False)},
+        {"made": REHEARSED, "there": found(pulled=False), "looks": eyes(model=TORN)},
     ),
 ]  # fmt: skip
 
@@ -255,8 +239,7 @@ def test_every_problem_is_told_at_once_the_worst_first() -> None:
         image={"digest": None}, publish={"host": "0.0.0.0"}, power={"budget_w": 1}, secrets={"T": {"from_env": "T"}}
     )
 
-    assert ids(seen(made, looks=eyes(port="nginx (process 12)", model=TORN, gpu_ready=False))) == [
-        "docker.no-gpu-runtime",
+    assert ids(seen(made, looks=eyes(port="nginx (process 12)", model=TORN))) == [
         "host.port-in-use",
         "model.incomplete",
         "secret.missing",

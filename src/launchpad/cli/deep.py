@@ -54,9 +54,8 @@ def deepen(
     subject = subject_of(world, facts, spec, wanted.image, in_container=set(ids) != {DISK})
     checks, left_out = plan(subject, ids, wanted.seconds)
     if not checks:
-        raise LaunchpadError(
-            f"cannot run any active check: {'; '.join(left_out)}", hint="launchpad doctor --deep --image REFERENCE"
-        )
+        hint = "launchpad doctor --deep --image REFERENCE, or name a profile" if spec is None else None
+        raise LaunchpadError(f"cannot run any active check: {'; '.join(left_out)}", hint=hint)
     if any(check.needs_gpu for check in checks):
         refuse_busy(world, subject.gpus)
     world.store.root.mkdir(parents=True, exist_ok=True)

@@ -66,9 +66,10 @@ def doctor(
     deep_seconds: Annotated[float, typer.Option(help="With --deep: how long the power check loads the GPUs.")] = 60.0,
     image: Annotated[str | None, typer.Option(help="With --deep: run the checks in this image.")] = None,
 ) -> None:
-    """Find what would keep a profile from coming up and staying up, before the load does; starts nothing without --deep.
+    """Find what would keep a profile from coming up and staying up, before the load does; starts nothing.
 
-    Exit code 0: nothing blocks. 1: something to mend, or the rig cannot be surveyed. 4: a known hazard blocks.
+    With --deep it tries: active checks in containers on the GPUs, each told first. Exit code 0: nothing blocks. 1: something to
+    mend, or the rig cannot be surveyed. 4: a known hazard blocks.
 
     Examples: launchpad doctor | launchpad doctor v4-flash-sglang-tp4 --rig 4x-rtx-pro-6000 | launchpad doctor --log server.log
     """
@@ -105,12 +106,13 @@ def _of_log(path: Path) -> Diagnosis:
 
 
 def _of_rig(world: World, rig: str | None) -> Diagnosis:
+    from launchpad.cli import launch
     from launchpad.doctor.case import Case
 
-    facts = world.facts(rig)
-    return Diagnosis(
-        rig or "this rig", facts, _examine(Case(facts)) if facts.gpus is not None else _no_survey(facts), _unseen(facts)
-    )
+    runtime, unseen = _runtime(world)
+    facts = launch.here(world, world.facts(rig), runtime)
+    found = _examine(Case(facts)) if facts.gpus is not None else _no_survey(facts)
+    return Diagnosis(rig or "this rig", facts, found, (*(unseen if rig is None else ()), *_unseen(facts)))
 
 
 def _of_profile(world: World, name: str, rig: str | None, image_schema: str | None) -> Diagnosis:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _POLL: Final = 0.03
 #: How often a supervisor that died on the way is started again before that is an error.
 _RESPAWNS: Final = 2
+#: Seconds a new supervisor may take until it holds its lock.
+_LOCK_TAKES_S: Final = 5.0
 
 
 class Reporter(Protocol):
@@ -143,6 +145,7 @@ class Follower:
         self._mtime = 0
         self._snapshot: Snapshot | None = None
         self._respawns = 0
+        self._spawned_at = world.clock.monotonic()
 
     def follow(self, goal: Goal) -> Snapshot:
         """Follow to the goal; raises WouldNotStayUp where the deployment gives up on the way."""
@@ -193,14 +196,9 @@ class Follower:
         self._spawned_at = self._world.clock.monotonic()
         spawn.ensure(self._deployment, self._world.environ)
 
-    _spawned_at = float("-inf")
-
     def _overdue(self) -> bool:
         """A new process needs a moment to take its lock."""
-        now = self._world.clock.monotonic()
-        if self._spawned_at == float("-inf"):
-            self._spawned_at = now
-        return now - self._spawned_at > 5.0
+        return self._world.clock.monotonic() - self._spawned_at > _LOCK_TAKES_S
 
     def _gave_up(self, snapshot: Snapshot) -> WouldNotStayUp:
         name = self._deployment.name

@@ -76,7 +76,7 @@ def draft(
 
     ``accept`` names hazards that may stand in the way no longer, ``image_schema`` the engine version whose flags count.
     """
-    wish = replace(wish, facts=_without_ours(world, wish.facts, runtime))
+    wish = replace(wish, facts=here(world, wish.facts, runtime))
     claims = world.claims(wish.name, runtime)
     before = last_wanted(world, wish.name)
     keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
@@ -99,18 +99,30 @@ def draft(
     made = make_plan(
         spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
     )
-    here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
+    is_here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None and before.wanted else None
-    checks = preflight(spec, wish.facts, found, claims, _eyes(world, runtime, published) if here else None)
+    checks = preflight(spec, wish.facts, found, claims, _eyes(world, published) if is_here else None)
     return Draft(spec, found, made, worst_first((*checks, *hazards)), warm, flags_of)
 
 
-def _without_ours(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
-    """The facts with our own containers' processes taken from the foreign ones on each GPU: a deployment is no stranger."""
-    if runtime is None or not any(gpu.foreign for gpu in facts.gpus or ()):
+def here(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
+    """The facts of this rig with what Docker tells besides: its runtimes, and which processes on the GPUs are our own.
+
+    A deployment that is up is no stranger to itself. A recorded rig stays as it was recorded.
+    """
+    if runtime is None or facts.recorded is not None:
         return facts
-    containers = [item for item in ours(runtime.containers(), world.owner) if item.running]
-    known = {pid for item in containers for pid in runtime.pids(item.id)}
+    from launchpad.rig.cdi import docker_facts, read_cdi, read_toolkit_version
+
+    info = runtime.info()
+    docker = docker_facts(
+        info.version, info.runtimes, info.cgroup_version, cdi=read_cdi(), toolkit_version=read_toolkit_version()
+    )
+    facts = replace(facts, docker=docker)
+    if not any(gpu.foreign for gpu in facts.gpus or ()):
+        return facts
+    running = [item for item in ours(runtime.containers(), world.owner) if item.running]
+    known = {pid for item in running for pid in runtime.pids(item.id)}
     gpus = (
         replace(gpu, foreign=tuple(item for item in gpu.foreign if item.pid not in known)) if gpu.foreign else gpu
         for gpu in facts.gpus or ()
@@ -263,28 +275,27 @@ def _snapshot(world: World, name: str) -> Snapshot | None:
     return world.store.deployment(name).read_state(Snapshot, world.clock.now())
 
 
-def _eyes(world: World, runtime: Runtime | None, published: tuple[str, int] | None) -> Eyes:
+def _eyes(world: World, published: tuple[str, int] | None) -> Eyes:
     from launchpad.doctor.checks import Eyes
     from launchpad.model.checkpoint import inspect_checkpoint
     from launchpad.rig.host import Host
 
-    return Eyes(Host().port_is_taken, inspect_checkpoint, runtime.info() if runtime else None, world.environ, published)
+    return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published)
 
 
 def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
-    from launchpad.deploy.build import build_context, build_labels, pip_build_args, template_path
+    from launchpad.deploy.build import BUILD_NETWORK, build_context, build_labels, pip_build_args, template_path
 
     template = spec.image.build_template
     if template is None:
         raise ImageError(f"cannot build {spec.image.reference}: the profile names no template")
     context = build_context(template_path(template, world.templates()), dict(spec.image.build_args))
-    # The host's network, because a package mirror on this machine's loopback is out of a bridge's reach.
     runtime.build(
         context,
         spec.image.reference,
         build_args=pip_build_args(world.environ),
         labels=build_labels(template, context),
-        network="host",
+        network=BUILD_NETWORK,
         progress=progress,
     )
 

@@ -7,7 +7,6 @@ supervisor's.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +81,3 @@ def clear(containers: tuple[Container, ...], runtime: Runtime) -> None:
     """Remove containers, running or not; those that are gone are no error."""
     for container in containers:
         runtime.remove(container.id)
-
-
-def process_environment() -> Mapping[str, str]:
-    """The environment that secrets are read from."""
-    return os.environ

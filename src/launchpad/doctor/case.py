@@ -86,10 +86,6 @@ class Case:
         of_image = dict(self.image.env) if self.image is not None else {}
         return {**of_image, **(dict(self.spec.containers[0].env) if self.spec is not None else {})}
 
-    def has_flag(self, *names: str) -> bool:
-        """Whether the command carries any of these flags, with or without ``=value``."""
-        return any(word.split("=", 1)[0] in names for word in self.command)
-
     def flag(self, *names: str) -> str | None:
         """The value of the last of these flags on the command line, "" where it has none, None where it is absent."""
         found: str | None = None

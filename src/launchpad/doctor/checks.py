@@ -16,7 +16,6 @@ from launchpad.deploy.apply import read_secrets
 from launchpad.doctor.finding import Finding, worst_first
 from launchpad.errors import LaunchpadError
 from launchpad.model.checkpoint import Checkpoint
-from launchpad.runtime.base import RuntimeInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """How a check looks outside: who listens on a port, what is in a model directory, what the runtime says, the environment.
+    """How a check looks outside: who listens on a port, what is in a model directory, the environment.
 
     ``published`` is where this very deployment is wanted already, which is no obstacle to itself.
     """
 
     port_holder: Callable[[str, int], str | None]
     checkpoint: Callable[[Path], Checkpoint]
-    runtime: RuntimeInfo | None
     environ: Mapping[str, str]
     published: tuple[str, int] | None = None
 
@@ -55,7 +53,6 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
         if spec.rehearsal is None:
             findings.extend(_model(spec, eyes))
             findings.extend(_mounts(spec))
-            findings.extend(_gpu_runtime(spec, eyes))
     return worst_first(findings)
 
 
@@ -180,14 +177,3 @@ def _mounts(spec: Spec) -> Iterator[Finding]:
                     f"cannot mount {mount.source} into {container.name}: there is no such path",
                     f"mkdir -p {mount.source}, or correct mounts in the profile",
                 )
-
-
-def _gpu_runtime(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
-    if spec.gpus and eyes.runtime is not None and eyes.runtime.gpu_ready is False:
-        yield Finding(
-            "docker.no-gpu-runtime",
-            "blocks",
-            f"cannot give GPUs to {spec.name}: this Docker Engine has no NVIDIA runtime and no CDI device",
-            "install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker"
-            " && sudo systemctl restart docker",
-        )

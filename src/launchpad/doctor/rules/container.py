@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from launchpad.doctor.case import Case
+    from launchpad.rig.facts import DockerFacts
 
 _ENOUGH_SHM: Final = 16 * GIB
 _LEAST_SHM: Final = GIB
@@ -107,11 +108,16 @@ def _loopback(case: Case) -> Iterator[Seen]:
             )
 
 
+def _nvidia(docker: DockerFacts) -> bool:
+    return "nvidia" in docker.runtimes or bool(docker.cdi_devices)
+
+
 def _no_gpu_runtime(case: Case) -> Iterator[Seen]:
     docker = case.facts.docker
     wants = case.spec.containers[0].gpus is not None if case.spec is not None else bool(case.gpus)
     told = docker is not None and (docker.cdi_devices is not None or case.spec is not None)
-    if docker is not None and told and wants and "nvidia" not in docker.runtimes and not docker.cdi_devices:
+    # With the toolkit installed `--gpus` works through its hook, also where no runtime was ever configured.
+    if docker is not None and told and wants and not (_nvidia(docker) or docker.toolkit_version):
         yield Seen("Docker on this rig has no NVIDIA runtime and no CDI device: it cannot give GPUs to containers")
 
 
