@@ -212,3 +212,9 @@ def test_only_what_changes_nccl_is_passed_on_and_the_person_has_the_last_word() 
         ("NCCL_NVLS_ENABLE", "0"),
         ("NCCL_P2P_DISABLE", "1"),
     )
+
+
+def test_a_network_and_files_that_the_check_has_not_are_not_passed_on() -> None:
+    assert nccl_env({"NCCL_SOCKET_IFNAME": "eth0", "NCCL_GRAPH_FILE": "/mnt/graph.xml", "NCCL_ALGO": "Ring"}) == (
+        ("NCCL_ALGO", "Ring"),
+    )

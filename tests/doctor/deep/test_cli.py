@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from tests.fakes.runtime import FakeRuntime
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from launchpad.runtime.base import Container
 
 FACTS = RigFacts((gpu(0), gpu(1)))
 YES = Wanted(yes=True, only=("gpu-container",), seconds=60.0, image="img:1")
@@ -93,3 +96,26 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 
     with held(here.store.root / "deep.lock", "test"), pytest.raises(BusyError, match="cannot run active checks"):
         deepen(here, FACTS, None, YES)
+
+
+class Terminated(FakeRuntime):
+    """Its launchpad is asked to end, by SIGTERM, while the container runs."""
+
+    def inspect(self, container_id: str) -> Container | None:
+        found = super().inspect(container_id)
+        if found is not None and found.running:
+            signal.raise_signal(signal.SIGTERM)
+        return found
+
+
+def test_a_launchpad_that_is_asked_to_end_takes_its_container_along(tmp_path: Path) -> None:
+    runtime = Terminated(images=("img:1",))
+    here = World({"LAUNCHPAD_STATE_DIR": str(tmp_path / "state")})
+    here.__dict__["runtime"] = runtime
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        deepen(here, FACTS, None, YES)
+    (made,) = runtime.asked("create")
+    assert runtime.asked("remove") == [("remove", made[1])]
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -45,6 +45,8 @@ SHM_BYTES: Final = 2**30
 SHORTEST_S, LONGEST_S = 5.0, 600.0
 #: Settings of the profile's container, and of whoever asks, that change what NCCL does.
 PASSED_ON: Final = ("NCCL_", "NVSHMEM_", "TORCH_SYMM_MEM_")
+#: Not those that name what is not there: a network beside loopback, files of the profile's own mounts.
+NOT_THERE: Final = ("SOCKET_IFNAME", "_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,5 +217,10 @@ def container_spec(check: ActiveCheck, subject: Subject) -> ContainerSpec:
 
 def nccl_env(*environments: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Of those environments the settings that change what NCCL does, the last one's word first."""
-    merged = {name: value for said in environments for name, value in said.items() if name.startswith(PASSED_ON)}
+    merged = {
+        name: value
+        for said in environments
+        for name, value in said.items()
+        if name.startswith(PASSED_ON) and not name.endswith(NOT_THERE)
+    }
     return tuple(sorted(merged.items()))
