@@ -195,7 +195,7 @@ class Rig:
             stderr=subprocess.PIPE,
             text=True,
             # What a shell started in the background is born deaf to Ctrl-C, and its children with it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - one thread here
         )
         self._started.append(started)
         return started
