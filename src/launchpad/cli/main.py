@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "doctor": Command(
         "doctor",
         "doctor",
-        "Find what would keep a profile from coming up and staying up, before the load does; starts nothing without --deep.",
+        "Find what would keep a profile from coming up and staying up, before the load does; starts nothing.",
     ),
     "rehearse": Command(
         "up", "rehearse", "Play `up` on a recorded rig with a stand-in engine: no GPU, no weights, no registry."
