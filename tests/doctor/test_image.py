@@ -376,6 +376,7 @@ def test_names_that_are_not_utf8_are_no_obstacle(workshop: Workshop) -> None:
     assert [found.sm120_kernels for found in made.deep_gemm or ()] == [True]
 
 
+@pytest.mark.slow
 def test_thousands_of_kernels_are_read_in_time(workshop: Workshop) -> None:
     many: Files = {f"{SITE}/vllm/third_party/{IMPLS}/n{number:05}.cuh": b"//" for number in range(25_000)}
     begin = time.monotonic()

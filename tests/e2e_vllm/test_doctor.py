@@ -24,12 +24,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.slow]
 
 NAME = "demo-vllm-cpu"
 IMAGE = "launchpad/vllm-cpu-demo:0.32.0"
-#: The alias that the template adds so that `vllm --version` works is no truth about vLLM's own version module.
-ASK = """
-import importlib.metadata as m, json
-found = {name: m.version(name) for name in ("vllm", "torch", "transformers")}
-print(json.dumps(found))
-"""
+ASK = "import json, torch, transformers, vllm; print(json.dumps({m.__name__: m.__version__ for m in (torch, transformers, vllm)}))"
 
 
 @pytest.fixture(scope="module")
