@@ -20,8 +20,13 @@ from launchpad.doctor.finding import Finding
 from launchpad.rig.facts import RigFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from launchpad.doctor.case import Case
     from launchpad.runtime.base import Runtime
+
+#: First parts of the ids of findings that are no hazard rules: checks of this machine, flags, active checks.
+_SUBJECTS = frozenset({"deep", "docker", "flags", "host", "model", "publish", "rig", "secret"})
 
 Form = Literal["text", "json", "sarif", "junit"]
 
@@ -80,6 +85,8 @@ def doctor(
         _explain(explain)
         return
     if record is not None:
+        if rig is not None:
+            raise typer.BadParameter("records this rig, so --rig does not go with it", param_hint="--record")
         _record(world, Path(record))
         return
     if log is not None:
@@ -90,6 +97,7 @@ def doctor(
         found = _of_rig(world, rig)
     if deep:
         found = _deepened(world, found, Wanted(yes, tuple(deep_only or ()), deep_seconds, image))
+    _refuse_unknown((*(only or ()), *(skip or ())))
     found = replace(found, findings=_chosen(found.findings, only or (), skip or ()))
     _show(found, "json" if as_json else form)
     raise typer.Exit(exit_code(found.findings))
@@ -195,6 +203,20 @@ def _unseen(facts: RigFacts) -> tuple[str, ...]:
     }
     silent = [name for name, value in told.items() if value is None]
     return (f"{', '.join(silent)}: unknown on this rig",) if silent and facts.gpus else ()
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """A name that no finding can ever have would hide everything, in silence."""
+    import difflib
+
+    from launchpad.doctor.rules import RULES
+
+    known = {*(rule.id for rule in RULES), *(rule.id.split(".", 1)[0] for rule in RULES), *_SUBJECTS}
+    for name in names:
+        if name not in known and name.split(".", 1)[0] not in _SUBJECTS:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"subjects: {', '.join(sorted(_SUBJECTS))}"
+            raise typer.BadParameter(f"{name} is no hazard; {hint}", param_hint="--only/--skip")
 
 
 def _chosen(

@@ -88,11 +88,12 @@ def diagnosis(subject: str, facts: RigFacts | None, found: Sequence[Finding], un
                 lines.append(f"      seen: {finding.evidence}")
     if unseen:
         lines.extend(["", "not looked at", *(f"  {item}" for item in unseen)])
-    counts = [f"{sum(finding.severity == key for finding in found)} {word}" for key, word in _COUNTED.items()]
-    return "\n".join([*lines, "", ", ".join(counts)])
+    counts = {key: sum(finding.severity == key for finding in found) for key in _COUNTED}
+    words = (f"{counts[key]} {one if counts[key] == 1 else many}" for key, (one, many) in _COUNTED.items())
+    return "\n".join([*lines, "", ", ".join(words)])
 
 
-_COUNTED = {"blocks": "blocking", "warns": "warnings", "informs": "remarks"}
+_COUNTED = {"blocks": ("blocking", "blocking"), "warns": ("warning", "warnings"), "informs": ("remark", "remarks")}
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

@@ -37,6 +37,16 @@ _VERSIONS: Final[Mapping[str, str]] = {
     "tilelang": "tilelang/VERSION",
     "tensorrt-llm": "tensorrt_llm/version.py",
 }
+#: Where the sources of an engine's flags stand in its package: not the package whole, whose libraries are a gigabyte.
+_SOURCES: Final[Mapping[EngineName, tuple[str, ...]]] = {
+    "sglang": ("srt", "cli/serve.py", "kernels/ops/kv_canary", "jit_kernel/kv_canary", "kv_canary"),
+    "vllm": (
+        *("envs.py", "sampling_params.py", "engine/arg_utils.py", "config", "utils/argparse_utils.py", "entrypoints"),
+        *("renderers", "tool_parsers", "transformers_utils", "platforms/interface.py", "tokenizers"),
+        *("v1/attention/backends/registry.py", "v1/structured_output", "model_executor/model_loader/__init__.py"),
+        "model_executor/layers/quantization/__init__.py",
+    ),
+}
 _VERSION: Final = re.compile(r"^\s*(?:__version__|version)\b[^'\"\n]*['\"]([^'\"\n]{1,80})['\"]", re.MULTILINE)
 _PLAIN_VERSION: Final = re.compile(r"\A\s*([0-9][\w.+!-]{0,80})\s*\Z")
 _CUDA: Final = re.compile(r"^cuda\b[^'\"\n]*['\"]([0-9.]{1,16})['\"]", re.MULTILINE)
@@ -97,9 +107,14 @@ def engine_sources(image: Image, files: ImageFiles, engine: EngineName) -> dict[
     """The source files that tell the engine's flags, by their path below site-packages; empty where it is not there."""
     wanted = wanted_files(engine)
     for site in _sites(dict(image.env), files):
-        tree = files.read(f"{site}/{engine}", wanted)
-        if tree is not None:
-            return {name: data.decode("utf-8", "replace") for name, data in tree.files.items()}
+        found: dict[str, str] = {}
+        for path in _SOURCES[engine]:
+            parent = f"{engine}/{path}".rpartition("/")[0]
+            tree = files.read(f"{site}/{engine}/{path}", lambda name, parent=parent: wanted(f"{parent}/{name}"))  # type: ignore[misc]
+            if tree is not None:
+                found.update({f"{parent}/{name}": data.decode("utf-8", "replace") for name, data in tree.files.items()})
+        if found:
+            return found
     return {}
 
 

@@ -100,7 +100,7 @@ def explain_log(path: Path, *, clock: Clock | None = None) -> Explained:
             reader = _Reader(file, clock or SystemClock())
             seen: dict[str, Finding] = {}
             for line in reader.lines(status.st_size):
-                row = _row_of(line)
+                row = signature_of(line)
                 if row is not None:
                     seen.setdefault(row.id, _finding(row, line))
     except (OSError, ValueError) as error:
@@ -109,7 +109,8 @@ def explain_log(path: Path, *, clock: Clock | None = None) -> Explained:
     return Explained(tuple(seen.values()), max(0, status.st_size - reader.read_bytes))
 
 
-def _row_of(line: str) -> Signature | None:
+def signature_of(line: str) -> Signature | None:
+    """The first row of the hazard table that ``line`` matches."""
     if not any(text in line for text in _LITERALS):
         return None
     return next((row for row in SIGNATURES if row.pattern.search(line)), None)

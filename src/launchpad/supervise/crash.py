@@ -8,9 +8,10 @@ a crash, also one with code 0: vLLM exits 0 after its engine core was killed (se
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchpad.doctor.hazards import SIGNATURES, UNKNOWN
+from launchpad.doctor.logfile import signature_of
 from launchpad.errors import ImageError
 from launchpad.supervise.machine import Verdict
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from launchpad.doctor.hazards import Signature
     from launchpad.errors import LaunchpadError
     from launchpad.runtime.base import ExitStatus
+
+
+#: Characters of a line that are looked at.
+_LINE: Final = 16 * 1024
 
 
 def classify(exit_: ExitStatus | None, lines: Sequence[str]) -> Verdict:
@@ -41,9 +46,12 @@ def classify(exit_: ExitStatus | None, lines: Sequence[str]) -> Verdict:
 
 
 def signature(lines: Iterable[str]) -> Signature | None:
-    """The first row of the hazard table that a line matches; rows are asked in the table's order, the specific first."""
-    text = "\n".join(lines)
-    return next((row for row in SIGNATURES if row.pattern.search(text)), None)
+    """The first row, in the hazard table's order, that any of the lines matches; the specific stands before the general.
+
+    A line is looked at as far as a person would write one: an engine may print anything.
+    """
+    found = [row for line in lines if (row := signature_of(line[:_LINE])) is not None]
+    return min(found, key=SIGNATURES.index, default=None)
 
 
 def describe_exit(exit_: ExitStatus) -> str:
