@@ -36,12 +36,19 @@ demo: $(BIN)/launchpad ## From nothing to a chat answer of a rehearsed v4-flash-
 	$(BIN)/launchpad rehearse $(DEMO_PROFILE)
 	$(BIN)/launchpad status
 	$(BIN)/python tests/support/chat.py "$$($(BIN)/launchpad status $(DEMO_PROFILE) --json)"
+	echo "export LAUNCHPAD_STATE_DIR='$(CURDIR)/$(DEMO)/state' PATH='$(CURDIR)/$(BIN)':\$$PATH" >$(DEMO)/env
+	$(WITH_DOCKERD) env $(DEMO) >>$(DEMO)/env
+	echo
+	echo "Look around:  source $(DEMO)/env; launchpad status; launchpad events $(DEMO_PROFILE)"
 	echo "It stays up until: make demo-down"
 
 demo-down: ## Stop the demo and remove all it made
 	if [ -d $(DEMO) ]; then
 	  $(DEMO_ENV)
-	  if [ -d $(DEMO)/state ]; then $(BIN)/launchpad down $(DEMO_PROFILE); fi
+	  for folder in $(DEMO)/state/deployments/*/; do
+	    [ -d "$$folder" ] || continue
+	    $(BIN)/launchpad down "$$(basename "$$folder")" || echo "demo-down: goes on without it" >&2
+	  done
 	  $(WITH_DOCKERD) stop $(DEMO)
 	  rm -rf $(DEMO)
 	fi

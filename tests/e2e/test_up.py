@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import NewRig, Rig, Scene
+from tests.e2e.harness import NewRig, Rig, Scene, eventually
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,18 @@ def test_two_ups_at_once_make_one_supervisor_and_one_container(rig: Rig) -> None
     supervisors = [line for line in rig.processes().values() if f"supervise {name}" in line]
     assert len(supervisors) == 1
     assert rig.history(name) == ["STARTING", "READY"]
+
+
+def test_shards_are_counted_while_they_load(rig: Rig) -> None:
+    name = rig.profile()
+    started = rig.start("rehearse", name, *rig.play(load=8.0))
+
+    def counted() -> bool:
+        load = rig.status(name)["load"] if (rig.state / "deployments" / name / "state.json").exists() else None
+        return load is not None and load["stage"] == "weights" and load["total"] == 46 and 0 < load["done"] < 46
+
+    eventually(counted, 20.0)
+    rig.end(started).ends(0)
 
 
 def test_a_second_start_is_warm_and_has_an_estimate(rig: Rig) -> None:

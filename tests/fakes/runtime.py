@@ -383,6 +383,9 @@ class FakeRuntime:
     ) -> AbstractContextManager[Iterator[LogLine]]:
         return _FakeLog(self, container_id, follow=follow, since=since, tail=tail)
 
+    def output(self, container_id: str) -> AbstractContextManager[Iterator[LogLine]]:
+        return self.logs(container_id, follow=True, since=self._clock.now())
+
     def events(self) -> AbstractContextManager[Iterator[RuntimeEvent]]:
         return _FakeEvents(self)
 

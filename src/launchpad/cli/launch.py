@@ -14,7 +14,7 @@ from launchpad.deploy.plan import Plan, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
 from launchpad.doctor.checks import preflight
 from launchpad.doctor.finding import Finding, worst_first
-from launchpad.errors import ImageError, LaunchpadError
+from launchpad.errors import ImageError, LaunchpadError, NotFoundError
 from launchpad.profiles.catalog import Loaded
 from launchpad.rig.facts import RigFacts
 from launchpad.store.state import VERSION, Wanted
@@ -183,7 +183,7 @@ def argument_schema(
     if shipped is not None or name is None:
         return shipped
     if image_schema is not None:
-        raise LaunchpadError(
+        raise NotFoundError(
             f"cannot check flags against {name} {image_schema}: no such schema ships",
             hint=f"known: {', '.join(known_versions(name))}",
         )

@@ -59,7 +59,7 @@ def _print(world: World, name: str | None, *, as_json: bool) -> None:
             render.table(rows, ("NAME", "PHASE", "SINCE", "RESTARTS", "ENDPOINT", "GPUS", "MEMORY", "POWER", ""))
         )
     else:
-        render.out("no deployments here; launchpad profiles list shows what can be brought up")
+        render.out(f"no deployments in {world.store.root}; launchpad profiles list shows what can be brought up")
 
 
 def status_of(world: World, deployment: Deployment) -> dict[str, Any]:

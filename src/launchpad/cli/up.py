@@ -225,7 +225,11 @@ def restart(
     before = launch.last_wanted(world, name)
     if before is None:
         raise NotFoundError(f"cannot restart {name}: its spec is gone", hint=f"launchpad up {name}")
-    take_down(world, name, as_json=as_json, detach=False)
+    try:
+        take_down(world, name, as_json=as_json, detach=False)
+    except typer.Exit:
+        render.say(f"  it will not be started again by itself: launchpad up {name}, or rehearse, starts it")
+        raise
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=True)
     snapshot = _go(world, deployment, _Ask(offset, generation, up=True), as_json=as_json, detach=False)

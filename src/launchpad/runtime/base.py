@@ -285,6 +285,12 @@ class Runtime(Protocol):
         they were written (a progress bar's updates are one). Entering raises ContainerError where the container is gone.
         """
 
+    def output(self, container_id: str) -> AbstractContextManager[Iterator[LogLine]]:
+        """What a running container writes from now on, as it writes it: a log gives a progress bar only once its line ends.
+
+        Lines carry no time. Leaving the context ends the stream from another thread too.
+        """
+
     def events(self) -> AbstractContextManager[Iterator[RuntimeEvent]]:
         """Events from now on of labelled containers; leaving the context ends the stream from another thread too.
 

@@ -336,6 +336,16 @@ class DockerRuntime:
             lambda: self._door(doing, ContainerError),
         )
 
+    def output(self, container_id: str) -> AbstractContextManager[Iterator[LogLine]]:
+        """What a running container writes from now on, as it writes it; leaving the context ends it from another thread too."""
+        doing = f"listen to container {container_id[:12]}"
+        path = f"/containers/{quote(container_id, safe='')}/attach"
+        return _Stream(
+            lambda: self._open(path, {"stream": 1, "stdout": 1, "stderr": 1}, timeout=None, method="POST"),
+            lambda chunks: _log_lines(chunks, doing),
+            lambda: self._door(doing, ContainerError),
+        )
+
     def events(self) -> AbstractContextManager[Iterator[RuntimeEvent]]:
         """Events from now on of labelled containers; leaving the context ends the stream from another thread too.
 
@@ -425,13 +435,15 @@ class DockerRuntime:
                 return None
             raise
 
-    def _open(self, path: str, params: Mapping[str, str | int], *, timeout: float | None) -> Response:
-        """A streaming GET; raises APIError. Each read may take ``timeout`` seconds."""
+    def _open(
+        self, path: str, params: Mapping[str, str | int], *, timeout: float | None, method: str = "GET"
+    ) -> Response:
+        """A streaming answer; raises APIError. Each read may take ``timeout`` seconds."""
         from docker.errors import create_api_error_from_http_exception
         from requests.exceptions import HTTPError
 
         response: Response = self._client.request(
-            "GET",
+            method,
             f"{self._client.base_url}/v{self._client.api_version}{path}",
             params=dict(params),
             stream=True,
@@ -600,7 +612,11 @@ class _Stream(Generic[T]):
     def _chunks(self, response: Response) -> Iterator[bytes]:
         with self._door():
             try:
-                yield from response.raw.stream(64 * 1024, decode_content=False)
+                if response.raw.chunked:
+                    yield from response.raw.stream(64 * 1024, decode_content=False)
+                else:  # an attached container: what there is now, not what fills a buffer
+                    while chunk := response.raw.read1(64 * 1024, decode_content=False):
+                        yield chunk
             except Exception:
                 if not self._ended.is_set():
                     raise

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks: often while something is about to happen, seldom while all is well and events would wake us.
 _TICK_STOPPING: Final = 0.1
+_TICK_SHORTEST: Final = 0.01
 _TICK_LOADING: Final = 0.25
 _TICK_CALM: Final = 1.0
 #: While all is well the runtime is asked this seldom; its events are what we rely on.
@@ -213,6 +214,8 @@ class Supervisor:
         return {"seconds": round(course.ready_after_s, 3), "warm": course.load.warm if course.load else None}
 
     def _pause(self) -> float:
+        if self._blind is not None:
+            return _TICK_CALM  # nothing can be seen or done, however much is due
         match self._state.phase:
             case Phase.STARTING:
                 young = self._clock.now() - self._state.since < timedelta(seconds=60)
@@ -222,9 +225,9 @@ class Supervisor:
                 return _TICK_STOPPING
             case Phase.BACKOFF if self._state.retry_at is not None:
                 left = (self._state.retry_at - self._clock.now()).total_seconds()
-                return min(_TICK_CALM, max(left, 0.0))
+                return min(_TICK_CALM, max(left, _TICK_SHORTEST))
             case _:
-                return _TICK_CALM if self._blind is None else _TICK_LOADING
+                return _TICK_CALM
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 
@@ -345,7 +348,11 @@ class Supervisor:
         spec = self._wanted.spec
         self._start_error = None
         try:
-            warm = spec.cache is not None and self._store.cache_warmed(spec.cache.volume) is not None
+            warm = (
+                spec.cache is not None
+                and self._store.cache_warmed(spec.cache.volume) is not None
+                and self._runtime.volume_exists(spec.cache.volume)  # somebody may have removed it
+            )
             secrets = apply.read_secrets(spec, self._environ)
             self._hide(secrets)
             containers = apply.launch(spec, self._runtime, str(self._store.root), secrets)

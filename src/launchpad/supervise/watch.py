@@ -192,7 +192,7 @@ class LogWatch:
         clock: Clock,
     ) -> None:
         self._runtime, self._id, self._copy, self._wake, self._clock = runtime, container_id, copy, wake, clock
-        self._marks, self._last_stage = engine.marks, engine.stages[-1]
+        self._marks, self._stages, self._last_stage = engine.marks, engine.stages, engine.stages[-1]
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._moved_at: datetime | None = None
@@ -200,6 +200,8 @@ class LogWatch:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
+        self._bars = threading.Thread(target=self._run_bars, name="bars", daemon=True)
+        self._bars.start()
 
     def progress(self) -> tuple[Progress | None, datetime | None]:
         """The stage the load is in, and when its log last said anything."""
@@ -237,6 +239,39 @@ class LogWatch:
             except LaunchpadError:
                 pass  # the Engine is away, or the container is gone: the tick finds out which
             self._closed.wait(0.5)
+
+    def _run_bars(self) -> None:
+        """Counters of progress bars: Docker's log holds them back until their line ends, which is when they are over.
+
+        Ends with the load: a server that serves draws no bars, and nobody should read its output twice.
+        """
+        try:
+            with self._runtime.output(self._id) as lines:
+                for line in lines:
+                    if self._closed.is_set() or self._serves():
+                        return
+                    found = progress_of(self._marks, line.text)
+                    if found is not None and found.total is not None:
+                        self._count(found)
+        except LaunchpadError:
+            return  # the stages come from the log; only the counters are lost
+
+    def _count(self, found: Progress) -> None:
+        """Take over a counter, unless the log has gone on to a later stage meanwhile."""
+        with self._lock:
+            before = self._progress
+            if before is not None and self._order(before.stage) > self._order(found.stage):
+                return
+            self._progress, self._moved_at = found, self._clock.now()
+        if before is None or before.stage != found.stage:
+            self._wake()
+
+    def _order(self, stage: str) -> int:
+        return self._stages.index(stage) if stage in self._stages else -1
+
+    def _serves(self) -> bool:
+        with self._lock:
+            return self._progress is not None and self._progress.stage == self._last_stage
 
     def _take(self, line: LogLine) -> None:
         text = self._copy.safe(line.text)
