@@ -214,6 +214,25 @@ def hub_env(profile: Profile) -> dict[str, str]:
     return {"HF_HOME": HUB_MOUNT} if profile.model.repo is not None else {}
 
 
+def cache_env(profile: Profile, seat: Seat, own: Mapping[str, str]) -> dict[str, str]:
+    """Environment that moves every compile cache onto the cache volume; empty without one.
+
+    ``own`` are the engine's variables with their folders below the volume; the others are those of the libraries that all
+    engines share, each said aloud because which ones an engine moves by itself differs from release to release.
+    """
+    if seat.cache_volume is None:
+        return {}
+    root = profile.cache.mount.rstrip("/")
+    shared = {
+        "TRITON_CACHE_DIR": "triton",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+        "CUDA_CACHE_PATH": "nv",
+        "TILELANG_CACHE_DIR": "tilelang",
+    }
+    below = {name: f"{root}/{folder}" for name, folder in {**shared, **own}.items()}
+    return {**below, "FLASHINFER_WORKSPACE_BASE": root}
+
+
 def health_with(profile: Profile, default: Health) -> Health:
     """``default`` with whatever the profile's ``probes`` say instead."""
     ready, live = profile.probes.readiness, profile.probes.liveness

@@ -6,13 +6,21 @@ Flags are written out in full: the parser accepts prefixes such as ``--tp``, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchpad.engines import base
 
 if TYPE_CHECKING:
     from launchpad.profiles.schema import Profile
     from launchpad.runtime.base import ContainerSpec
+
+#: The engine's own caches, below the cache volume.
+_CACHES: Final = {
+    "SGLANG_CACHE_DIR": "sglang",
+    "SGLANG_JIT_CACHE_DIR": "sglang/jit",
+    "SGLANG_DG_CACHE_DIR": "deep_gemm",
+    "SGLANG_CUTE_AOT_CACHE_DIR": "cute_aot",
+}
 
 
 class SGLang:
@@ -68,7 +76,7 @@ class SGLang:
                 command=("sglang", "serve", *base.flags(arguments), *base.flags(profile.engine_args)),
                 entrypoint=None,
                 container_port=port,
-                env={**self._cache_env(profile, seat), **base.hub_env(profile)},
+                env={**base.cache_env(profile, seat, _CACHES), **base.hub_env(profile)},
             ),
         )
 
@@ -88,21 +96,3 @@ class SGLang:
                 live_failures=3,
             ),
         )
-
-    @staticmethod
-    def _cache_env(profile: Profile, seat: base.Seat) -> dict[str, str]:
-        """Every cache by its own variable: which ones ``SGLANG_CACHE_DIR`` alone moves differs between 0.5.16 and 0.5.23."""
-        if seat.cache_volume is None:
-            return {}
-        root = profile.cache.mount.rstrip("/")
-        return {
-            "SGLANG_CACHE_DIR": f"{root}/sglang",
-            "SGLANG_JIT_CACHE_DIR": f"{root}/sglang/jit",
-            "SGLANG_DG_CACHE_DIR": f"{root}/deep_gemm",
-            "SGLANG_CUTE_AOT_CACHE_DIR": f"{root}/cute_aot",
-            "TRITON_CACHE_DIR": f"{root}/triton",
-            "TORCHINDUCTOR_CACHE_DIR": f"{root}/inductor",
-            "CUDA_CACHE_PATH": f"{root}/nv",
-            "TILELANG_CACHE_DIR": f"{root}/tilelang",
-            "FLASHINFER_WORKSPACE_BASE": root,
-        }

@@ -6,13 +6,16 @@ and of the CPU build 0.32.0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchpad.engines import base
 
 if TYPE_CHECKING:
     from launchpad.profiles.schema import Profile
     from launchpad.runtime.base import ContainerSpec
+
+#: The engine's own caches, below the cache volume.
+_CACHES: Final = {"VLLM_CACHE_ROOT": "vllm", "DG_JIT_CACHE_DIR": "deep_gemm"}
 
 
 class VLLM:
@@ -71,7 +74,7 @@ class VLLM:
                 # The official images have this entrypoint; said aloud because older tags start another module.
                 entrypoint=("vllm", "serve"),
                 container_port=port,
-                env={**self._cache_env(profile, seat), **base.hub_env(profile)},
+                env={**base.cache_env(profile, seat, _CACHES), **base.hub_env(profile)},
             ),
         )
 
@@ -91,18 +94,3 @@ class VLLM:
                 live_failures=3,
             ),
         )
-
-    @staticmethod
-    def _cache_env(profile: Profile, seat: base.Seat) -> dict[str, str]:
-        if seat.cache_volume is None:
-            return {}
-        root = profile.cache.mount.rstrip("/")
-        return {
-            "VLLM_CACHE_ROOT": f"{root}/vllm",
-            "DG_JIT_CACHE_DIR": f"{root}/deep_gemm",
-            "TRITON_CACHE_DIR": f"{root}/triton",
-            "TORCHINDUCTOR_CACHE_DIR": f"{root}/inductor",
-            "CUDA_CACHE_PATH": f"{root}/nv",
-            "TILELANG_CACHE_DIR": f"{root}/tilelang",
-            "FLASHINFER_WORKSPACE_BASE": root,
-        }
