@@ -266,3 +266,8 @@ def test_a_file_that_is_there_is_not_recorded_over(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(LaunchpadError, match=r"cannot write .*: No such file or directory"):
         record_rig(RtxRig(), tmp_path / "no" / "mine.toml")
+
+
+def test_a_kind_of_flag_problem_is_explained_too(launchpad: Launchpad) -> None:
+    ran = launchpad("doctor", "--explain", "flags.too-new")
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "flags.too-new  (flag lint)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from launchpad.doctor.case import Case
     from launchpad.runtime.base import Runtime
 
+#: What ships as data, in words.
+_SCHEMAS = "SGLang 0.5.12 to 0.5.23 and vLLM 0.20.2 to 0.33.0"
 #: First parts of the ids of findings that are no hazard rules: checks of this machine, flags, active checks.
 _SUBJECTS = frozenset({"deep", "docker", "flags", "host", "model", "publish", "rig", "secret"})
 
@@ -261,8 +263,16 @@ def _explain(name: str) -> None:
 
     from launchpad.doctor.hazards import SIGNATURES
     from launchpad.doctor.rules import RULES
+    from launchpad.engines.flags import ProblemKind
     from launchpad.errors import NotFoundError
 
+    if name.startswith("flags.") and name.removeprefix("flags.") in get_args(ProblemKind):
+        render.out(
+            f"{name}  (flag lint)\nThe command is read as the parser of the image's own engine release would read it; the finding"
+            " names the word.\n\nfix       what the finding's own hint says; launchpad doctor NAME --image-schema VERSION tries"
+            f" another release\nsource    argument schemas of {_SCHEMAS}, extracted from their wheels"
+        )
+        return
     rules = [rule for rule in RULES if rule.id == name]
     rows = [row for row in SIGNATURES if row.id == name]
     if not rules and not rows:
