@@ -76,6 +76,8 @@ def status_of(world: World, deployment: Deployment) -> dict[str, Any]:
     at_rest = state.phase in {Phase.STOPPED, Phase.FAILED}
     containers = snapshot.containers
     reason = state.reason
+    if pid is not None and snapshot.runtime_problem is not None:
+        reason = f"{snapshot.runtime_problem}; before that: {reason}"
     if pid is None and not at_rest:
         containers, reason = _without_supervisor(world, deployment, snapshot)
     return {

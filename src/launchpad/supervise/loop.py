@@ -153,6 +153,7 @@ class Supervisor:
         self._note_deaths()
         self._asked_again()
         if not self._look():
+            self._publish()
             return False
         sighting = self._sighting()
         if not self._taken_over:
@@ -524,4 +525,5 @@ class Supervisor:
             gpu_problem=problem if spec.gpus else None,
             load=self._course.load,
             ready_after_s=self._course.ready_after_s,
+            runtime_problem=self._blind,
         )

@@ -50,7 +50,11 @@ class Publisher:
             return True
         if replace(last, updated_at=snapshot.updated_at) == snapshot:
             return False
-        moved = last.state != snapshot.state or last.load != snapshot.load
+        moved = (last.state, last.load, last.runtime_problem) != (
+            snapshot.state,
+            snapshot.load,
+            snapshot.runtime_problem,
+        )
         return elapsed >= (_LOAD if moved else _SAMPLES)
 
 

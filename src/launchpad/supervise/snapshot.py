@@ -51,7 +51,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A deployment as its supervisor last saw it."""
+    """A deployment as its supervisor last saw it. ``runtime_problem`` says why it cannot see it now."""
 
     version: int
     name: str
@@ -68,3 +68,4 @@ class Snapshot:
     gpu_problem: str | None = None
     load: Load | None = None
     ready_after_s: float | None = None
+    runtime_problem: str | None = None

@@ -276,9 +276,9 @@ class LogWatch:
     def _take(self, line: LogLine) -> None:
         text = self._copy.safe(line.text)
         self._copy.write(line.at or self._clock.now(), text)
-        before = self._progress
-        found = None if before is not None and before.stage == self._last_stage else progress_of(self._marks, line.text)
+        found = None if self._serves() else progress_of(self._marks, line.text)
         with self._lock:
+            before = self._progress
             self._tail.append(text)
             if not _ACCESS.search(line.text):
                 self._moved_at = self._clock.now()
