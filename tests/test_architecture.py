@@ -19,6 +19,7 @@ FLOOR = {
     "clock": 0,
     "log": 0,
     "units": 0,
+    "shipped": 0,
     "profiles": 1,
     "rig": 1,
     "model": 1,

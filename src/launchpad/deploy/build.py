@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from launchpad.errors import ImageError, NotFoundError
 from launchpad.runtime.base import LABEL_PREFIX
+from launchpad.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,11 +52,8 @@ def template_roots(profile_directories: Iterable[Path]) -> tuple[Path, ...]:
 
     Shipped means inside the wheel, else the checkout's own. A folder that does not exist is no error.
     """
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_data" / "templates"
-    shipped = installed if installed.is_dir() else package.parent.parent / "templates"
     beside = (directory.parent / "templates" for directory in profile_directories)
-    return tuple(dict.fromkeys((*beside, shipped)))
+    return tuple(dict.fromkeys((*beside, shipped("templates"))))
 
 
 def template_path(name: str, search: Sequence[Path]) -> Path:

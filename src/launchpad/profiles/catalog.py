@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from launchpad.errors import NotFoundError, ProfileError
 from launchpad.profiles.layers import Layers, read_layers, unknown_parent
 from launchpad.profiles.source import Unreadable, printable, quote, unfit
+from launchpad.shipped import shipped as shipped_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -57,9 +58,7 @@ class Entry:
 
 def shipped_profiles() -> Path:
     """The directory of the profiles that come with launchpad: inside the wheel, else the checkout's own."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_data" / "profiles"
-    return installed if installed.is_dir() else package.parent.parent / "profiles"
+    return shipped_folder("profiles")
 
 
 def search_path(environ: Mapping[str, str]) -> tuple[Path, ...]:

@@ -33,6 +33,7 @@ from launchpad.rig.facts import (
     RigFacts,
     Topology,
 )
+from launchpad.shipped import shipped as shipped_folder
 from launchpad.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -222,9 +223,7 @@ class RecordedRig:
 
 def shipped_directory() -> Path:
     """Where the profiles and rigs that come with launchpad are: inside the wheel, else the checkout's own."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_data" / "profiles"
-    return installed if installed.is_dir() else package.parent.parent / "profiles"
+    return shipped_folder("profiles")
 
 
 class RigCatalog:
