@@ -436,7 +436,8 @@ TOGETHER = (
         'engine = "vllm"',
         'engine = "trtllm"\nserving = { memory_fraction = 0.8 }',
         "4: serving.memory_fraction: is of all memory, and TensorRT-LLM counts what is free after loading; "
-        "use engine_config.kv_cache_config",
+        "use engine_config.kv_cache_config (source: NVIDIA/TensorRT-LLM, tensorrt_llm/llmapi/llm_args.py "
+        "(free_gpu_memory_fraction), 2026-11-23)",
     ),
     add(
         "a stall longer than the start",
@@ -493,7 +494,8 @@ SPECULATION = (
         'engine = "vllm"',
         'engine = "generic"\ncommand = ["serve"]\nprobes = { readiness = { path = "/health" } }\n'
         'speculative = { method = "dspark" }',
-        "6: speculative: goes with sglang and vllm only; engine is generic",
+        "6: speculative: is nothing to engine generic, which runs the words of command as they are; say it there "
+        "(source: launchpad's own engines/generic.py, 2026-11-23)",
     ),
     add(
         "speculation said twice",

@@ -46,6 +46,10 @@ class Dynamo:
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """The frontend, which owns the port, then the worker, which owns the GPUs."""
         port = profile.publish.container_port or self.port
+        if profile.dynamo is not None and profile.dynamo.worker == "trtllm":
+            # The worker has no flag for it: llm_worker.py of 1.6.1 reads it from the engine's own file.
+            more = {"trust_remote_code": True} if profile.serving.trust_remote_code else {}
+            profile = trtllm.with_file(profile, **more)
         frontend = base.container(
             profile,
             seat,
@@ -112,7 +116,11 @@ def _worker_words(profile: Profile) -> tuple[str, ...]:
     arguments: dict[str, ArgumentValue]
     if worker == "mocker":
         arguments = base.typed(
-            model_path=path, model_name=profile.model.served_name, max_num_seqs=serving.max_running_requests
+            model_path=path,
+            model_name=profile.model.served_name,
+            data_parallel_size=parallel.data if parallel.data > 1 else None,
+            max_num_seqs=serving.max_running_requests,
+            kv_cache_dtype=serving.kv_cache_dtype,
         )
     else:
         # Parallelism stands here alone: the recipe says not to repeat it in the engine's file.
@@ -120,6 +128,7 @@ def _worker_words(profile: Profile) -> tuple[str, ...]:
             model_path=path,
             served_model_name=profile.model.served_name,
             tensor_parallel_size=parallel.tensor,
+            pipeline_parallel_size=parallel.pipeline if parallel.pipeline > 1 else None,
             expert_parallel_size=parallel.tensor if parallel.expert else None,
             max_batch_size=serving.max_running_requests,
             max_seq_len=serving.context_length,

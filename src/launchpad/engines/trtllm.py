@@ -1,7 +1,8 @@
 """TensorRT-LLM alone: ``trtllm-serve``.
 
 Flags, paths and behaviour as read in NVIDIA/TensorRT-LLM (examples/models/core/deepseek_v4/README.md at 3699edad, openai_server.py
-of several releases, 2026-11-22); never run here. Its ``/metrics`` are JSON, so launchpad reads none, and proves life by a token.
+of several releases, 2026-11-22; commands/serve.py and llmapi/llm_args.py, 2026-11-23); never run here. Its ``/metrics`` are JSON,
+so launchpad reads none, and proves life by a token.
 """
 
 from __future__ import annotations
@@ -26,6 +27,22 @@ MARKS: Final = (
 )
 
 
+def with_file(profile: Profile, **more: object) -> Profile:
+    """``profile`` with what its typed fields, and ``more``, become in TensorRT-LLM's own file; for the worker of Dynamo, too.
+
+    ``cuda_graph_config: null`` switches graphs off, and the strategy NCCL is the one without custom kernels. What ``engine_config``
+    says otherwise was refused before.
+    """
+    serving, made = profile.serving, {**profile.engine_config, **more}
+    if serving.kv_cache_dtype is not None:
+        made["kv_cache_config"] = {**made.get("kv_cache_config", {}), "dtype": serving.kv_cache_dtype}
+    if not serving.cuda_graphs:
+        made["cuda_graph_config"] = None
+    if not serving.custom_all_reduce:
+        made["allreduce_strategy"] = "NCCL"
+    return profile.model_copy(update={"engine_config": made})
+
+
 class TensorRTLLM:
     """TensorRT-LLM's OpenAI-compatible server, PyTorch backend (the other one went with 1.3.0rc20)."""
 
@@ -36,6 +53,7 @@ class TensorRTLLM:
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """One container for all ranks."""
+        profile = with_file(profile)
         serving, parallel = profile.serving, profile.parallel
         port = profile.publish.container_port or self.port
         # Spelled with underscores, as in its own documentation; --host is localhost where it is not said.
@@ -44,7 +62,9 @@ class TensorRTLLM:
             "served_model_name": profile.model.served_name,
             "host": "0.0.0.0",  # noqa: S104 - inside the container; what is published on the rig is publish.host
             "port": port,
+            "revision": profile.model.revision,
             "tp_size": parallel.tensor,
+            "pp_size": parallel.pipeline if parallel.pipeline > 1 else None,
             "ep_size": parallel.tensor if parallel.expert else None,
             "max_batch_size": serving.max_running_requests,
             "max_seq_len": serving.context_length,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from launchpad.profiles.unmapped import in_the_file, overruled, told_its_share, unmapped
 from launchpad.units import parse_bytes, parse_duration
 
 if TYPE_CHECKING:
@@ -530,7 +531,7 @@ class Profile(Part):
         if table is None:
             return
         if self.engine not in {"sglang", "vllm"}:
-            yield ("speculative",), f"goes with sglang and vllm only; engine is {self.engine}"
+            return  # `unmapped` has said why
         needs_model = table.method in {"eagle", "eagle3", "draft-model"}
         if needs_model and table.draft_model is None:
             yield ("speculative", "draft_model"), f"is missing; {table.method} needs a checkpoint that drafts"
@@ -579,15 +580,14 @@ class Profile(Part):
         on_trtllm = self.engine == "trtllm" or (self.dynamo is not None and self.dynamo.worker == "trtllm")
         if self.engine_config and not on_trtllm:
             yield ("engine_config",), f"goes with TensorRT-LLM only; engine is {self.engine}"
-        if on_trtllm and (self.parallel.pipeline > 1 or self.parallel.data > 1):
-            yield ("parallel",), "is more than tensor and expert, which is all launchpad knows of TensorRT-LLM"
-        if on_trtllm and self.serving.memory_fraction is not None:
-            says = "is of all memory, and TensorRT-LLM counts what is free after loading; use engine_config.kv_cache_config"
-            yield ("serving", "memory_fraction"), says
+        yield from unmapped(self)
+        yield from overruled(self) if on_trtllm else ()
+        if on_trtllm and self.entrypoint is not None and (self.engine_config or in_the_file(self)):
+            yield ("entrypoint",), "would replace the words that write TensorRT-LLM's own file"
         if on_trtllm and self.gpus is not None and self.gpus.share is not None:
             yield ("gpus", "share"), "cannot be kept: TensorRT-LLM takes a share of what is free, not of all memory"
         if self.engine == "nim" and self.model.in_image is None:
             yield ("model", "in_image"), "is missing; a NIM brings its model and keeps it in its cache, /opt/nim/.cache"
-        if self.engine == "nim" and (self.parallel != Parallel() or self.serving != Serving()):
-            says = "of a NIM is chosen by env.NIM_MODEL_PROFILE; list-model-profiles names what there is"
-            yield ("parallel" if self.parallel != Parallel() else "serving",), says
+        if self.engine == "nim" and self.gpus is not None and self.gpus.share is not None and not told_its_share(self):
+            says = "cannot be kept: a NIM takes what the engine inside takes; tell that one, as gpu-memory-utilization (vLLM) or "
+            yield ("gpus", "share"), says + "mem-fraction-static (SGLang) under engine_args"
