@@ -9,17 +9,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import docker
-import docker.errors
 import pytest
 
 from launchpad.rehearse.image import ensure_image
 from launchpad.runtime.docker import connect
 from tests.e2e_systemd.machine import Machine
 from tests.support.by_name import leave_out_unless_named
+from tests.support.engine import docker_engine
+from tests.support.report import tell_what_was_seen
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    import docker
 
 HERE = Path(__file__).parent
 
@@ -35,24 +37,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure tells what systemd and launchpad saw."""
     report = yield
-    if report.failed and report.when == "call":
-        for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, Machine):
-                report.sections.append(("what systemd saw", value.describe()))
+    tell_what_was_seen(item, report)
     return report
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[docker.DockerClient]:
     """The Docker Engine, asked directly."""
-    made = docker.from_env()
-    try:
-        made.ping()
-    except (docker.errors.DockerException, OSError) as error:
-        where = os.environ.get("DOCKER_HOST", "the default socket")
-        pytest.fail(f"no Docker Engine answers at {where}: {error}; run: make e2e-systemd")
-    yield made
-    made.close()
+    with docker_engine("e2e-systemd") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

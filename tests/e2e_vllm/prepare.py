@@ -75,7 +75,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def prepared(environ: Mapping[str, str], profile: str = PROFILE) -> Iterator[dict[str, str]]:
     """While this lasts, the image of ``profile`` can be built under the environment settings it yields."""
     image = Catalog(search_path(environ)).load(profile).profile.image
-    if image.build is None:
+    if image is None or image.build is None:
         raise ImageError(f"cannot prepare {profile}: its profile names no template")
     template = template_path(image.build.template, template_roots(search_path(environ)))
     context = build_context(template, image.build.args)
