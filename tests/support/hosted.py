@@ -32,9 +32,9 @@ nvidia (https://integrate.api.nvidia.com/v1)
 - R 503 "ResourceExhausted: Worker local total request limit reached" (NVIDIA/NemoClaw#5844, 2026-06-29). 500: A.
 - A 402: credits ended, limits replaced them (NVIDIA's staff, quoted in steipete/CodexBar#2498); a "payment required"
   was reported for *pulling* from nvcr.io (NVIDIA/k8s-nim-operator#491, 2025-05).
-- R 202 with ``NVCF-REQID``, to be polled at ``/v1/status/ID`` (NVIDIA's samples for cloud functions;
-  ``/v2/nvcf/pexec/status/ID`` in older ones); no report of it for chat completions on integrate was found, so whoever
-  meets it here tests caution, not a known case.
+- R 202 with ``NVCF-REQID``, to be polled at ``/v2/nvcf/pexec/status/ID`` (NVIDIA's samples for cloud functions);
+  ``/v1/status/ID`` on integrate is A. No report of a 202 for chat completions there was found: whoever meets it here
+  tests caution, not a known case.
 
 deepseek (https://api.deepseek.com, with and without ``/v1``)
 - D codes 400, 401, 402, 422, 429, 500, 503 and their titles (api-docs.deepseek.com/quick_start/error_codes).
@@ -57,7 +57,7 @@ nim (a container; no key over HTTP; NGC_API_KEY is for its download)
 - D ``/v1/health/live`` at once, ``/v1/health/ready`` 503 while the model loads, ``/v1/models``, ``/v1/metadata``
   (docs.nvidia.com/nim/large-language-models/latest: api-reference, architecture, support-and-faq). The words of the
   bodies are those of other NIMs (Cosmos 3, NemoGuard): A for LLMs. 503 for the other paths while loading, and
-  ``/v1/manifest`` at all (NIM 1.x had it): A.
+  ``/v1/manifest`` at all (remembered of NIM 1.x; no page was found): A.
 - R without a key a container **exits with code 0** after 11 s, "Authentication Error" in its log
   (NVIDIA/NemoClaw#3333, 2026-05-11); the whole line and the code with a *wrong* key were not found. Nothing here
   stands in for that: it is a container's end, not an answer.
