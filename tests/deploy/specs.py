@@ -13,6 +13,7 @@ from launchpad.profiles.schema import Profile
 from launchpad.rig.catalog import RigCatalog
 from launchpad.rig.facts import Gpu, RigFacts
 from launchpad.runtime.base import Container, ExitStatus, Image
+from tests.profiles.own_rigs import OWN_RIG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,9 +90,10 @@ def spec(
 
 
 def shipped(name: str) -> Spec:
-    """A shipped profile on the recorded rig it is for, or on a rig without GPUs where it asks for none."""
+    """A shipped profile on the recorded rig it is made for, or on a rig without GPUs where it asks for none."""
     found = SHIPPED.load(name).profile
-    facts = RigCatalog(()).facts("4x-gb300" if "gb300" in name else RIG) if found.gpus is not None else NO_GPU
+    own = OWN_RIG.get(name)
+    facts = RigCatalog(()).facts(own) if own is not None else NO_GPU
     return resolve(name, found, facts, taken={})
 
 

@@ -1,8 +1,8 @@
 """What is run, word for word: the ``docker run`` line of every shipped profile, as a text file.
 
 After a change that is meant, look at the difference a failing test prints, and put the new line into ``golden/NAME.txt``:
-``launchpad render NAME --rig 4x-rtx-pro-6000 > tests/engines/golden/NAME.txt`` with no image pulled (4x-gb300 for what is
-named so).
+``launchpad render NAME --rig RIG > tests/engines/golden/NAME.txt`` with no image pulled, on the rig that
+``tests/profiles/own_rigs.py`` names.
 """
 
 from __future__ import annotations

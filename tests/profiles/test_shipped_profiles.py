@@ -12,7 +12,10 @@ import pytest
 from launchpad.profiles.catalog import Catalog, json_schema, shipped_profiles
 from launchpad.profiles.explain import known_keys
 from launchpad.profiles.schema import FORMS, Profile
+from launchpad.rig.catalog import RigCatalog
+from tests.deploy.specs import shipped
 from tests.profiles.bad_profiles import SOUND
+from tests.profiles.own_rigs import OWN_RIG
 
 CATALOG = Catalog((shipped_profiles(),))
 FILES = sorted(path.stem for path in shipped_profiles().glob("*.toml"))
@@ -23,13 +26,20 @@ def test_the_shipped_profiles_are_these() -> None:
     assert CATALOG.names() == (
         "demo-dynamo-mocker",
         "demo-vllm-cpu",
+        "qwen3-embedding-vllm-shared",
         "v4-flash-dynamo-trtllm-gb300",
         "v4-flash-nim",
+        "v4-flash-sglang-h200-tp2",
         "v4-flash-sglang-tp2",
         "v4-flash-sglang-tp4",
+        "v4-flash-sglang-tp4-dp2",
+        "v4-flash-sglang-tp4-max-q",
+        "v4-flash-sglang-tp4-shared",
         "v4-flash-trtllm-gb300",
         "v4-flash-vllm-sm120-fork",
+        "v4-flash-vllm-tp2",
         "v4-flash-vllm-tp4",
+        "v4-flash-vllm-tp8",
         "v4-pro-dynamo-trtllm-gb300",
     )
 
@@ -55,10 +65,31 @@ def test_every_claim_speaks_of_a_key_or_of_a_known_subject(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_shipped_profile_opens_the_server_to_the_network(name: str) -> None:
-    assert CATALOG.load(name).profile.publish.host == "127.0.0.1"
+    publish = CATALOG.load(name).profile.publish
+
+    assert publish is None or publish.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["v4-flash-sglang-tp4", "v4-flash-sglang-tp2", "v4-flash-vllm-tp4"])
+def test_every_shipped_profile_that_needs_gpus_is_made_for_a_recorded_rig() -> None:
+    needs = {name for name in CATALOG.names() if CATALOG.load(name).profile.gpus is not None}
+
+    assert {name for name, own in OWN_RIG.items() if own is not None} == needs
+    assert {own for own in OWN_RIG.values() if own is not None} <= set(RigCatalog(()).names())
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOG.names() if not name.startswith("demo-")])
+def test_a_shipped_profile_says_how_it_asks_the_model_to_think_where_it_thinks(name: str) -> None:
+    profile = CATALOG.load(name).profile
+
+    assert profile.serving.reasoning == (None if profile.probes.completion.kind == "embedding" else "non-think")
+
+
+@pytest.mark.parametrize("name", [name for name, own in OWN_RIG.items() if own is not None])
+def test_how_it_asks_is_known_of_its_engine_and_model(name: str) -> None:
+    assert not [caveat for caveat in shipped(name).caveats if "says no reasoning mode" in caveat]
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOG.names() if "nim" not in name])
 def test_engine_arguments_repeat_nothing_that_has_a_key_of_its_own(name: str) -> None:
     profile = CATALOG.load(name).profile
     rendered = {
