@@ -41,6 +41,7 @@ def nobody(problem: str) -> Example:
 
 NVLINKED = rig(H200, gpu={"compute_capability": (12, 0), "memory_bytes": 141 * GIB}, nvlink=True)
 A100 = RigCatalog(()).facts("4x-a100")
+MAX_Q = RigCatalog(()).facts("4x-rtx-pro-6000-max-q")
 H100 = rig(A100, gpu={"compute_capability": (9, 0)})
 ANY_CARD: dict[str, Any] = {"gpus": {"compute_capability": None, "min_memory": None}}
 NCCL_OFF: dict[str, Any] = {"env": {"NCCL_P2P_DISABLE": "1"}}
@@ -128,6 +129,9 @@ RIG_EXAMPLES: Mapping[str, Example] = {
     "power.circuit": facts_of(rig(circuit_w=1800), rig(circuit_w=7200)),
     "power.circuit-unknown": facts_of(RIG, rig(gpu={"power_limit_w": 300.0})),
     "power.budget-below-range": Example(sglang(power={"budget_w": 400}), sglang(power={"budget_w": 1200})),
+    "power.cap-out-of-range": Example(
+        sglang(MAX_Q, power={"budget_w": 1200, "cap_w": 600}), sglang(MAX_Q, power={"budget_w": 1200, "cap_w": 300})
+    ),
     "power.uneven": Example(sglang(rig(first={"power_limit_w": 450.0})), Case(rig(first={"power_limit_w": 450.0}))),
     "host.ram-below-weights": Example(
         sglang(rig(ram_bytes=128 * GIB), checkpoint=checkpoint(160)),

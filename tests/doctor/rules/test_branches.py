@@ -158,7 +158,26 @@ BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
         "model.v41-on-sm120",
         "blocks",
     ),
-    ("SGLang on Ampere", sglang(A100, **ANY_CARD), "model.v4-before-hopper", "warns"),
+    ("SGLang on Ampere", sglang(A100, **ANY_CARD), "model.v4-before-hopper", "blocks"),
+    (
+        "a later SGLang on Ampere",
+        sglang(A100, image={"reference": "lmsysorg/sglang:v0.5.24"}, **ANY_CARD),
+        "model.v4-before-hopper",
+        "warns",
+    ),
+    (
+        "a fork of SGLang on Ampere",
+        sglang(A100, image={"reference": "registry.example/sglang-sm80:v0.5.23"}, **ANY_CARD),
+        "model.v4-before-hopper",
+        "warns",
+    ),
+    ("a cap below a card's lowest", sglang(power={"cap_w": 100}), "power.cap-out-of-range", "warns"),
+    (
+        "a cap on cards of unknown range",
+        sglang(rig(gpu={"power_min_w": None, "power_max_w": None}), power={"cap_w": 9999}),
+        "power.cap-out-of-range",
+        None,
+    ),
     (
         "Pro on cards that hold it",
         vllm(RigCatalog(()).facts("4x-gb300"), **ANY_CARD, **named("DeepSeek-V4-Pro")),

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 #: V4-Pro as NVIDIA's Dynamo recipe weighs it on disk, in bytes.
 V4_PRO_BYTES: Final = 865 * 10**9
 _GB: Final = 10**9
+#: Engine, its own images, and the releases (first, and the one beyond the last) that are known to have no kernels before Hopper.
+_READ_BEFORE_HOPPER: Final = (
+    ("vllm", "vllm/vllm-openai", "0.20", "0.34"),
+    ("sglang", "lmsysorg/sglang", "0.5.12", "0.5.24"),
+)
 
 
 def _memory(case: Case) -> int | None:
@@ -62,7 +67,9 @@ def _v41(case: Case) -> Iterator[Seen]:
     if case.spec is not None and case.on_sm120 and family(case) == "deepseek_v41":
         yield Seen(
             f"{name(case)} serves DeepSeek V4.1, which is not known to stay up on SM120 cards",
-            severity="blocks" if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.image.named else None,
+            severity="blocks"
+            if engine(case) == "vllm" and "deepseekv41-flash-0909" in case.spec.own_image.named
+            else None,
         )
 
 
@@ -74,8 +81,12 @@ def _before_hopper(case: Case) -> Iterator[Seen]:
         or not capability_below(case, (9, 0))
     ):
         return
-    official = engine_version(case, "vllm")
-    stock = repository(case) == "vllm/vllm-openai" and older(official, "0.34") and not older(official, "0.20")
+    stock = any(
+        repository(case) == images
+        and older(engine_version(case, each), beyond)
+        and not older(engine_version(case, each), first)
+        for each, images, first, beyond in _READ_BEFORE_HOPPER
+    )
     yield Seen(
         f"{name(case)} serves DeepSeek V4 on cards older than Hopper, for which it has no kernels",
         evidence="; ".join(sorted({gpu.name for gpu in case.gpus})),
@@ -157,12 +168,16 @@ RULES: Final = (
         title="DeepSeek V4 on Ampere or Ada",
         look=_before_hopper,
         hint="use Hopper or Blackwell cards; forks for SM80 and SM89 exist, and are as brittle as forks are",
-        source="https://github.com/vllm-project/vllm/issues/50576",
-        as_of=AS_OF,
+        source="https://github.com/vllm-project/vllm/issues/50576 and https://github.com/sgl-project/sglang/issues/33194",
+        as_of="2026-11-23",
         basis="reported",
-        versions="vLLM 0.20 to 0.33.0; SGLang: nothing known",
-        explain="An article offers 4x A100 as an alternative. The fp8 KV cache is mandatory and Triton cannot emit fp8e4nv before "
-        "SM89; sparse MLA, DeepGEMM and the indexer have no SM80 either. Blocks for vLLM's own releases, warns for others.",
+        versions="vLLM 0.20 to 0.33.0; SGLang 0.5.12 to 0.5.23",
+        explain="An article offers 4x A100 as an alternative. vLLM: the fp8 KV cache is mandatory and Triton cannot emit "
+        "fp8e4nv before SM89; sparse MLA, DeepGEMM and the indexer have no SM80 either. SGLang 0.5.23 (read): Marlin and "
+        "FlashInfer take FP4 experts on SM90, SM100 and SM120, the top-k kernel wants Hopper's thread block clusters and is "
+        "turned off on SM120 only, and decoding is FlashMLA's; a rig of 8x A800 met such walls one after another. Experts "
+        "unpacked to FP8 would be about 280 GB of the 343 that four A100 hold. Blocks for the engines' own releases, warns for "
+        "others.",
     ),
     Rule(
         id="model.trust-remote-code",

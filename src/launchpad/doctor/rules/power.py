@@ -67,6 +67,23 @@ def _budget_below_range(case: Case) -> Iterator[Seen]:
         )
 
 
+def _cap_out_of_range(case: Case) -> Iterator[Seen]:
+    cap = case.spec.power_cap_w if case.spec is not None else None
+    if case.spec is None or cap is None:
+        return
+    high = [gpu for gpu in case.gpus if gpu.power_max_w is not None and cap > gpu.power_max_w]
+    low = [gpu for gpu in case.gpus if gpu.power_min_w is not None and cap < gpu.power_min_w]
+    for found, what, limit in (
+        (high, "above", max((gpu.power_max_w or 0 for gpu in high), default=0)),
+        (low, "below", max((gpu.power_min_w or 0 for gpu in low), default=0)),
+    ):
+        if found:
+            yield Seen(
+                f"power.cap_w of {name(case)} is {cap} W, and {cards(found)} cannot be set {what} {limit:.0f} W",
+                hint=f"set power.cap_w = {limit:.0f} in the profile, or leave it out",
+            )
+
+
 def _uneven(case: Case) -> Iterator[Seen]:
     limits = {gpu.power_limit_w for gpu in case.gpus if gpu.power_limit_w is not None}
     if case.spec is not None and len(limits) > 1:
@@ -116,6 +133,18 @@ RULES: Final = (
         basis="reported",
         explain="The Workstation card takes limits of 150-600 W, the Server edition 300-600 W. nvidia-smi -pl "
         "refuses what is outside, and the budget cannot be kept that way.",
+    ),
+    Rule(
+        id="power.cap-out-of-range",
+        severity="warns",
+        title="A power cap that the cards cannot be set to",
+        look=_cap_out_of_range,
+        hint="set power.cap_w within the cards' range: nvidia-smi -q -d POWER shows it",
+        source="https://docs.nvidia.com/deploy/nvml-api/ (nvmlDeviceSetPowerManagementLimit: limits outside the range are refused)",
+        as_of="2026-11-23",
+        basis="reported",
+        explain="The driver refuses a limit outside the card's range, and the card keeps the one it has. RTX PRO 6000 by its "
+        "edition: Max-Q 250-300 W, Workstation 150-600 W, Server 300-600 W.",
     ),
     Rule(
         id="power.uneven",
