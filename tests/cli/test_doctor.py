@@ -96,7 +96,7 @@ def test_a_docker_engine_that_does_not_answer_is_said_and_no_obstacle(launchpad:
 
 
 def test_an_unknown_profile_is_told_with_the_right_one(launchpad: Launchpad) -> None:
-    ended = launchpad("doctor", "v4-flash-vllm-tp5", *RIG)
+    ended = launchpad("doctor", "v4-flash-vllm-tp44", *RIG)
     assert ended.code == 1
     assert NAME in ended.err
 
