@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ import pytest
 from launchpad.cli import carry, pins
 from launchpad.cli.lock import make
 from launchpad.cli.meter import progress_text
+from launchpad.cli.verify import _now
 from launchpad.cli.world import World
-from launchpad.deploy.lock import IDS
+from launchpad.deploy.lock import IDS, drifts
+from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import ImageError, LaunchpadError, StoreError
 from launchpad.profiles.writer import profile_text
 from launchpad.rig.facts import DiskFacts, RigFacts
@@ -122,6 +125,105 @@ def test_doctor_explains_every_drift(launchpad: Launchpad, name: str) -> None:
 
     assert ended.code == 0
     assert ended.out.startswith(f"{name}  (drift from a lock)")
+
+
+# -- more than one checkpoint, and one in the hub's volume ------------------------------------------------------------
+
+
+def checkpoint(folder: Path, *, tokenizer: str = "{}") -> Path:
+    """A small model directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = b'{"w":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}'
+    (folder / "config.json").write_text('{"model_type": "tiny"}')
+    (folder / "tokenizer.json").write_text(tokenizer)
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(9))
+    return folder
+
+
+@pytest.fixture
+def pair(tmp_path: Path, state: Path) -> Path:
+    """A profile whose model is drafted for by another, both of them there."""
+    model, draft = checkpoint(tmp_path / "models" / "small"), checkpoint(tmp_path / "drafts" / "tiny")
+    path = tmp_path / "profiles" / "small.toml"
+    path.parent.mkdir()
+    speculates = {"method": "eagle3", "draft_tokens": 3, "draft_model": str(draft)}
+    made = table(image={"reference": IMAGE}, model={"path": str(model)}, speculative=speculates)
+    path.write_text(profile_text(made))
+    return path
+
+
+def drifted(world: World, profile: Path, *, weights: bool = False) -> list[str]:
+    """What a verification says, as ``id: what``."""
+    loaded = world.profiles.load(str(profile))
+    pinned = pins.known(world, loaded)
+    now, unread = _now(world, loaded, pinned, RIG, weights=weights, progress=lambda _: None)
+    return [f"{drift.id}: {drift.what}" for drift in (*unread, *drifts(pinned, now, whole=True))]
+
+
+def test_a_draft_model_is_locked_with_its_weights(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    made = make(world, world.profiles.load(str(pair)), rig=RIG, weights=True, progress=lambda _: None)
+
+    assert made.draft_model is not None
+    assert {file.name: file.sha256 for file in (*made.draft_model.files, *made.draft_model.weights)} == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "drafts" / "tiny").iterdir()
+    }
+
+
+def test_another_tokenizer_of_the_draft_model_is_named(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    locked(world, pair)
+    checkpoint(tmp_path / "drafts" / "tiny", tokenizer='{"added": 1}')
+
+    assert drifted(world, pair) == ["lock.model-file: draft model's tokenizer.json"]
+
+
+def test_other_draft_weights_of_the_same_size_are_named_where_they_are_read(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    loaded = world.profiles.load(str(pair))
+    pins.write(make(world, loaded, rig=RIG, weights=True, progress=lambda _: None), pins.home(world, loaded))
+    shard = tmp_path / "drafts" / "tiny" / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+
+    assert drifted(world, pair) == []
+    assert drifted(world, pair, weights=True) == ["lock.weights: draft model's model.safetensors"]
+
+
+def test_a_draft_model_that_is_gone_is_named_and_the_rest_is_still_compared(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    locked(world, pair)
+    (tmp_path / "drafts" / "tiny").rename(tmp_path / "elsewhere")
+    checkpoint(tmp_path / "models" / "small", tokenizer='{"added": 1}')
+
+    assert drifted(world, pair) == [
+        f"lock.model-file: draft model {tmp_path / 'drafts' / 'tiny'}",
+        "lock.model-file: tokenizer.json",
+    ]
+
+
+def test_a_draft_model_travels_beside_the_export_as_the_model_does(pair: Path, tmp_path: Path, capsys: Any) -> None:
+    world = OneRig(fake())
+    locked(world, pair)
+    carry.put_out(world, world.profiles.load(str(pair)), tmp_path / "usb", as_json=False)
+
+    assert f"the draft model is not in it: copy {tmp_path / 'drafts' / 'tiny'}" in capsys.readouterr().err
+
+
+def test_a_model_in_the_hubs_volume_is_locked_file_by_file(tmp_path: Path, state: Path) -> None:
+    runtime = fake()
+    runtime.create_volume(HUB_VOLUME, {})
+    runtime.volume_paths[HUB_VOLUME] = tmp_path / "volume"
+    kept = tmp_path / "volume" / "hub" / "models--acme--small"
+    checkpoint(kept / "snapshots" / ("a" * 40))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("a" * 40)
+    path = tmp_path / "small.toml"
+    path.write_text(profile_text(table(image={"reference": IMAGE}, model={"path": None, "repo": "acme/small"})))
+    world = OneRig(runtime)
+    locked(world, path)
+    checkpoint(kept / "snapshots" / ("a" * 40), tokenizer='{"added": 1}')
+
+    assert drifted(world, path) == ["lock.model-file: tokenizer.json"]
 
 
 # -- the export --------------------------------------------------------------------------------------------------------

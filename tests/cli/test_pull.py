@@ -13,6 +13,7 @@ from launchpad.cli import pins
 from launchpad.cli.lock import make
 from launchpad.cli.pull import _Ask, _pull_image, _pull_model
 from launchpad.cli.world import World
+from launchpad.deploy.lock import VERSION, Lock, ModelPin
 from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import BlockedError
 from launchpad.profiles.writer import profile_text
@@ -188,6 +189,38 @@ def test_the_engines_own_volume_is_filled_as_the_hubs_cache_is(hub: StandInHub, 
     cache = tmp_path / "volume" / "hub" / "models--acme--small-model"
     assert (cache / "refs" / "main").read_text() == COMMIT
     assert (cache / "snapshots" / COMMIT / SHARD).read_bytes() == hub.files[SHARD]
+
+
+def test_a_commit_of_the_lock_is_found_by_the_name_that_the_engine_asks_for(hub: StandInHub, tmp_path: Path) -> None:
+    world, runtime = World(), FakeRuntime()
+    runtime.volume_paths[HUB_VOLUME] = tmp_path / "volume"
+    (tmp_path / "volume").mkdir()
+    world.runtime = runtime
+    loaded = world.profiles.load(str(write(tmp_path, model={"path": None, "repo": REPO})))
+    pinned = Lock(VERSION, "small", "0.1.0", world.clock.now(), model=ModelPin(repo=REPO, revision=COMMIT))
+    pins.write(pinned, pins.home(world, loaded))
+    _pull_model(world, loaded, _Ask(allow_unpinned=False, as_json=True))
+
+    cache = tmp_path / "volume" / "hub" / "models--acme--small-model"
+    assert (cache / "refs" / "main").read_text() == COMMIT
+    assert {file["name"]: file["sha256"] for file in locked(tmp_path)["model"]["weights"]} == {SHARD: hub.sha256(SHARD)}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_draft_model_is_the_persons_own_to_fetch_and_that_is_said(
+    launchpad: Launchpad, hub: StandInHub, folder: Path, tmp_path: Path, there: bool
+) -> None:
+    draft = tmp_path / "drafts" / "tiny"
+    if there:
+        draft.mkdir(parents=True)
+    made = write(
+        tmp_path,
+        model={"path": str(folder), "source": {"repo": REPO, "revision": COMMIT}},
+        speculative={"method": "eagle3", "draft_tokens": 3, "draft_model": str(draft)},
+    )
+    says = "is there" if there else f"is missing: hf download OWNER/NAME --local-dir {draft}"
+
+    assert f"draft      {draft} {says}; `lock` pins its files" in pull(launchpad, made).out
 
 
 def test_an_image_is_pulled(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

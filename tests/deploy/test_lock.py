@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from launchpad.deploy.lock import (
     same_version,
 )
 from launchpad.errors import StoreError
-from tests.deploy.specs import NOW, gpu, profile, rig, spec
+from tests.deploy.specs import NOW, SHIPPED, gpu, profile, rig, shipped, spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +53,21 @@ MODEL = ModelPin(
 )
 
 
+DRAFT = ModelPin(
+    "/drafts/small",
+    None,
+    None,
+    C,
+    (FilePin("config.json", 1, "d1" * 32), FilePin("tokenizer.json", 2, "d2" * 32)),
+    (FilePin("model.safetensors", 500, "d3" * 32),),
+)
+
+
 def lock(of: Any = None, facts: Any = None) -> Lock:
     """The lock of a small spec on four cards."""
     made, seen = of or spec(), facts or rig()
-    return Lock(VERSION, "small", "0.1.0", NOW, (IMAGE,), MODEL, rig_pin(made, seen), made.hash, container_pins(made))
+    on, told = rig_pin(made, seen), container_pins(made)
+    return Lock(VERSION, "small", "0.1.0", NOW, (IMAGE,), MODEL, on, made.hash, told, DRAFT)
 
 
 def image(**changes: Any) -> Lock:
@@ -64,6 +76,10 @@ def image(**changes: Any) -> Lock:
 
 def model(**changes: Any) -> Lock:
     return replace(lock(), model=replace(MODEL, **changes))
+
+
+def draft(**changes: Any) -> Lock:
+    return replace(lock(), draft_model=replace(DRAFT, **changes))
 
 
 def flags(**changes: Any) -> Lock:
@@ -134,6 +150,18 @@ DRIFTED: dict[str, tuple[Callable[[], Lock], list[tuple[str, str]]]] = {
         lambda: model(repo="acme/other"),
         [("lock.revision", "model repository: locked acme/small, found acme/other")],
     ),
+    "another draft tokenizer": (
+        lambda: draft(files=(FilePin("config.json", 1, "d1" * 32), FilePin("tokenizer.json", 2, "ee" * 32))),
+        [("lock.model-file", "draft model's tokenizer.json: locked sha256 d2d2d2d2d2d2, found sha256 eeeeeeeeeeee")],
+    ),
+    "another draft checkpoint": (
+        lambda: draft(weights=(FilePin("model.safetensors", 501, "ff" * 32),)),
+        [("lock.weights", "draft model's model.safetensors: locked sha256 d3d3d3d3d3d3, found sha256 ffffffffffff")],
+    ),
+    "a draft of another commit": (
+        lambda: draft(fetched=B),
+        [("lock.revision", f"revision that the draft model's files were fetched from: locked {C}, found {B}")],
+    ),
     "an older driver": (
         lambda: lock(facts=rig(driver_version="575.57.08")),
         [("lock.driver", "NVIDIA driver: locked 580.167.08, found 575.57.08, older")],
@@ -190,6 +218,7 @@ def test_a_drift_says_how_to_put_it_right(name: str) -> None:
         pytest.param(replace(lock(), images=(ImagePin(IMAGE.reference, ("server",)),)), id="an image yet to be pulled"),
         pytest.param(replace(lock(), model=None), id="a model that was not looked at"),
         pytest.param(replace(lock(), model=ModelPin(None, "acme/small")), id="a model that is elsewhere"),
+        pytest.param(replace(lock(), draft_model=None), id="a draft model that was not looked at"),
         pytest.param(replace(lock(), rig=None), id="a rig without a driver"),
         pytest.param(model(weights=(FilePin("model-00001.safetensors", 1000), MODEL.weights[1])), id="weights by size"),
     ],
@@ -247,6 +276,21 @@ def test_tensorrt_llms_own_two_spellings_are_no_drift() -> None:
 
 def test_a_lock_reads_back_as_it_was_written() -> None:
     assert read_lock(lock_text(lock()).encode(), "small.lock") == lock()
+
+
+def test_a_lock_of_before_draft_models_were_pinned_is_read() -> None:
+    said = json.loads(lock_text(lock()))
+    del said["draft_model"]
+
+    assert read_lock(json.dumps(said).encode(), "small.lock") == replace(lock(), draft_model=None)
+
+
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_every_container_of_a_deployment_is_made_from_the_one_image_that_pull_fetches(name: str) -> None:
+    found = SHIPPED.load(name).profile
+    roles = [pin.roles for pin in image_pins(shipped(name))]
+
+    assert roles == ([tuple(item.role for item in shipped(name).containers)] if found.engine != "hosted" else [])
 
 
 def test_equal_locks_give_equal_text_whatever_the_order_of_their_tables() -> None:

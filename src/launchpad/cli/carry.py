@@ -49,6 +49,7 @@ class Item:
 
 def put_out(world: World, loaded: Loaded, folder: Path, *, as_json: bool) -> None:
     """Write an export of this profile into ``folder``."""
+    pins.refuse_hosted(loaded, "export")
     lock, runtime = pins.known(world, loaded), world.runtime
     images = [(pin, _locked_image(lock, pin, runtime)) for pin in lock.images]
     _make(folder)
@@ -67,10 +68,10 @@ def put_out(world: World, loaded: Loaded, folder: Path, *, as_json: bool) -> Non
     for item in items:
         render.out(f"{item.sha256[:12]}  {show_bytes(item.size_bytes):>10}  {folder / item.file}")
     render.out(f"exported   {lock.name}; on the other rig: launchpad lock --import {folder}")
-    if lock.model is not None and lock.model.path is not None:
-        render.say(
-            f"the model is not in it: copy {lock.model.path} as it is; launchpad verify {lock.name} --weights proves it"
-        )
+    for what, model in (("model", lock.model), ("draft model", lock.draft_model)):
+        if model is not None and model.path is not None:
+            proves = f"launchpad verify {lock.name} --weights proves it"
+            render.say(f"the {what} is not in it: copy {model.path} as it is; {proves}")
 
 
 def _locked_image(lock: Lock, pin: ImagePin, runtime: Runtime) -> Image:

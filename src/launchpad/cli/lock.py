@@ -62,7 +62,11 @@ def lock(
 
         carry.put_out(world, world.profiles.load(name), Path(export), as_json=as_json)
         return
-    _lock(world, world.profiles.load(name), _Ask(rig, output, weights, as_json))
+    from launchpad.cli import pins
+
+    loaded = world.profiles.load(name)
+    pins.refuse_hosted(loaded, "lock")
+    _lock(world, loaded, _Ask(rig, output, weights, as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def _lock(world: World, loaded: Loaded, ask: _Ask) -> None:
         made = make(world, loaded, rig=ask.rig, weights=ask.weights, progress=progress)
     made = _with_revision(made, before)
     pins.write(made, path)
-    pins.remember(world, made.model)
+    pins.remember(world, made.model, made.draft_model)
     unknown = tuple(unpinned(made))
     if ask.as_json:
         import json
@@ -111,10 +115,12 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
     drawn = launch.draft(world, wish, runtime)
     subject = pins.Subject(loaded, drawn.spec, wish.facts, runtime)
     depth = pins.Depth(weights=weights)
-    if loaded.profile.model.path is not None and (rig is None or Path(loaded.profile.model.path).is_dir()):
+    if rig is None:
         return pins.look(world, subject, depth, progress)
-    made = pins.on_paper(world, subject)
-    return replace(made, model=pins.declared(loaded.profile))
+    made, unread = pins.looked_as_far(world, subject, depth, progress)
+    if any(part == "model" for part, _ in unread):
+        made = replace(made, model=pins.declared(loaded.profile))
+    return made
 
 
 def runtime_for(world: World, rig: str | None) -> Runtime | None:
@@ -162,6 +168,11 @@ def summary(made: Lock) -> Iterator[str]:
         yield f"model      {said}"
         if model.path is not None:
             yield f"files      {len(model.files)} hashed; {len(model.weights)} weight files, {total}, {hashed} hashed"
+    if made.draft_model is not None:
+        draft = made.draft_model
+        hashed = sum(file.sha256 is not None for file in draft.weights)
+        total = show_bytes(sum(file.size_bytes for file in draft.weights))
+        yield f"draft      {draft.path}: {len(draft.files)} hashed; {len(draft.weights)} weight files, {total}, {hashed} hashed"
     if made.rig is not None:
         yield f"rig        {made.rig.title}"
     flags = sum(len(container.command) + len(container.env) for container in made.containers)
@@ -182,7 +193,8 @@ def unpinned(made: Lock) -> Iterator[str]:
         yield f"the model's files: {model.path} was not looked at"
     if model.repo is not None and model.revision is None and model.fetched is None:
         yield f"the commit of {model.repo}: nothing says which one the files are of; launchpad pull {made.name} notes it"
-    if any(file.sha256 is None for file in model.weights):
+    draft = made.draft_model.weights if made.draft_model is not None else ()
+    if any(file.sha256 is None for file in (*model.weights, *draft)):
         yield f"the weights' contents: only their sizes; launchpad lock {made.name} --weights"
 
 

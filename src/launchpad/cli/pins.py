@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from launchpad import __version__
 from launchpad.deploy.lock import (
+    OF_DRAFT,
     SUFFIX,
     VERSION,
     Drift,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from launchpad.cli.launch import Wish
     from launchpad.cli.world import World
     from launchpad.doctor.case import ImageFacts
+    from launchpad.model.checkpoint import CheckpointError
     from launchpad.model.digest import Hashed, Notes
     from launchpad.profiles.schema import Profile
     from launchpad.runtime.base import Image
@@ -103,6 +105,15 @@ def write(lock: Lock, path: Path) -> None:
     path.chmod(0o644)  # it holds no secret, and belongs beside a profile in version control
 
 
+def refuse_hosted(loaded: Loaded, doing: str) -> None:
+    """Raises LaunchpadError for a deployment of which nothing is on this rig."""
+    if loaded.profile.engine == "hosted":
+        raise LaunchpadError(
+            f"cannot {doing} {loaded.name}: somebody else runs it, and nothing of it is on this rig",
+            hint=f"launchpad up {loaded.name} watches it, launchpad ask {loaded.name} asks it",
+        )
+
+
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
@@ -126,18 +137,29 @@ class Subject:
 
 def look(world: World, subject: Subject, depth: Depth, progress: Callable[[Hashed], None]) -> Lock:
     """What is true now, as a lock. Raises CheckpointError for a model directory that cannot be read."""
-    spec = subject.spec
-    return Lock(
-        VERSION,
-        spec.name,
-        __version__,
-        world.clock.now(),
-        images=tuple(_image(world, pin, subject, depth) for pin in image_pins(spec)),
-        model=model(world, subject.loaded, depth, progress),
-        rig=rig_pin(spec, subject.facts),
-        spec_hash=spec.hash,
-        containers=container_pins(spec),
+    return replace(
+        on_paper(world, subject, depth),
+        model=model(world, subject.loaded, subject.runtime, depth, progress),
+        draft_model=draft_model(world, subject.loaded, depth, progress),
     )
+
+
+def looked_as_far(
+    world: World, subject: Subject, depth: Depth, progress: Callable[[Hashed], None]
+) -> tuple[Lock, tuple[tuple[str, CheckpointError], ...]]:
+    """As :func:`look`; what cannot be read (``model`` or ``draft_model``) is left out, and told beside it."""
+    from launchpad.model.checkpoint import CheckpointError
+
+    now, unread = on_paper(world, subject, depth), []
+    try:
+        now = replace(now, model=model(world, subject.loaded, subject.runtime, depth, progress))
+    except CheckpointError as error:
+        unread.append(("model", error))
+    try:
+        now = replace(now, draft_model=draft_model(world, subject.loaded, depth, progress))
+    except CheckpointError as error:
+        unread.append(("draft_model", error))
+    return now, tuple(unread)
 
 
 def _image(world: World, pin: ImagePin, subject: Subject, depth: Depth) -> ImagePin:
@@ -166,22 +188,51 @@ def _afresh(image: Image, runtime: Runtime) -> ImageFacts:
         return inspect_image(image, files)
 
 
-def model(world: World, loaded: Loaded, depth: Depth, progress: Callable[[Hashed], None]) -> ModelPin:
-    """The model's files: small ones hashed, weights by size, and by hash where one is known or asked for."""
+def model(
+    world: World, loaded: Loaded, runtime: Runtime | None, depth: Depth, progress: Callable[[Hashed], None]
+) -> ModelPin:
+    """The model as the profile declares it, with its files where they can be looked at: in its path, or in the hub's volume."""
+    pin, folder = declared(loaded.profile), model_folder(loaded.profile, runtime)
+    return pin if folder is None else _directory(world, loaded.name, replace(pin, path=str(folder)), depth, progress)
+
+
+def draft_model(world: World, loaded: Loaded, depth: Depth, progress: Callable[[Hashed], None]) -> ModelPin | None:
+    """The checkpoint that drafts for the model; None where the profile names none."""
+    table = loaded.profile.speculative
+    if table is None or table.draft_model is None:
+        return None
+    return _directory(world, f"{loaded.name}-draft", ModelPin(table.draft_model), depth, progress)
+
+
+def model_folder(profile: Profile, runtime: Runtime | None) -> Path | None:
+    """Where the model's files are on this rig; None where they are inside the image, or not to be seen from here."""
+    from launchpad.engines.base import HUB_VOLUME
+    from launchpad.model.origin import snapshot
+
+    wish = profile.model
+    if wish.path is not None:
+        return Path(wish.path)
+    if wish.repo is None or runtime is None:
+        return None
+    cache = runtime.volume_path(HUB_VOLUME)
+    return snapshot(cache, wish.repo, wish.revision) if cache is not None else None
+
+
+def _directory(
+    world: World, run_name: str, pin: ModelPin, depth: Depth, progress: Callable[[Hashed], None]
+) -> ModelPin:
+    """``pin`` with the files of its path: small ones hashed, weights by size, and by hash where one is known or asked for."""
     from launchpad.model.digest import Notes, digests, listing
     from launchpad.model.origin import origin
 
-    pin = declared(loaded.profile)
-    if pin.path is None:
-        return pin
-    folder = Path(pin.path)
+    folder = Path(pin.path or "")
     came = origin(folder)
     files = listing(folder)
     small = [file for file in files if not file.weights]
     weights = [file for file in files if file.weights]
     lasting = notes(world)
     # What is to be proved is read, whatever was noted before; what an interrupted proof has read counts.
-    run = Notes(world.store.root / DIGESTS / f"verify-{loaded.name}") if depth.afresh else lasting
+    run = Notes(world.store.root / DIGESTS / f"verify-{run_name}") if depth.afresh else lasting
     hashes = _small_digests(folder, [file.name for file in small])
     if depth.weights and weights:
         found = digests([folder / file.name for file in weights], run, progress=progress)
@@ -218,16 +269,17 @@ def notes(world: World) -> Notes:
     return Notes(world.store.root / DIGESTS)
 
 
-def remember(world: World, pin: ModelPin | None) -> None:
+def remember(world: World, *pins: ModelPin | None) -> None:
     """Note what the weights look like now, so that `up` notices without reading them when one is written to."""
     from launchpad.model.digest import Note
 
     kept = notes(world)
-    for file in pin.weights if pin is not None else ():
-        path = Path(pin.path or "", file.name) if pin is not None else Path()
-        if kept.current(path) is None:
-            seen = path.stat()
-            kept.put(path, Note(seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    for pin in pins:
+        for file in pin.weights if pin is not None else ():
+            path = Path(pin.path or "", file.name) if pin is not None else Path()
+            if kept.current(path) is None:
+                seen = path.stat()
+                kept.put(path, Note(seen.st_size, seen.st_mtime_ns, seen.st_ino))
 
 
 def _small_digests(folder: Path, names: list[str]) -> dict[str, str]:
@@ -265,44 +317,42 @@ def findings(world: World, wish: Wish, spec: Spec, runtime: Runtime | None) -> t
 
 def cheap_drifts(world: World, lock: Lock, subject: Subject) -> tuple[Drift, ...]:
     """The drifts that can be told in a moment."""
-    from launchpad.model.checkpoint import CheckpointError
-
     here = subject.facts.recorded is None
-    try:
-        now = look(world, subject, Depth(), lambda _: None) if here else on_paper(world, subject)
-    except CheckpointError:
-        now = on_paper(world, subject)  # that it cannot be read is a finding of its own
+    # That a model cannot be read is a finding of its own.
+    now = looked_as_far(world, subject, Depth(), lambda _: None)[0] if here else on_paper(world, subject, Depth())
     return (*drifts(lock, now), *(touched(world, lock, now) if here else ()))
 
 
-def on_paper(world: World, subject: Subject) -> Lock:
-    """What is true now but for the model's files."""
+def on_paper(world: World, subject: Subject, depth: Depth) -> Lock:
+    """What is true now but for the models' files."""
     spec = subject.spec
     return Lock(
         VERSION,
         spec.name,
         __version__,
         world.clock.now(),
-        images=tuple(_image(world, pin, subject, Depth()) for pin in image_pins(spec)),
+        images=tuple(_image(world, pin, subject, depth) for pin in image_pins(spec)),
         model=replace(declared(subject.loaded.profile), path=None),
         rig=rig_pin(spec, subject.facts),
+        spec_hash=spec.hash,
         containers=container_pins(spec),
     )
 
 
 def touched(world: World, lock: Lock, now: Lock) -> tuple[Drift, ...]:
     """Weights of the right size that were written to since they were hashed, or locked, on this rig."""
-    if lock.model is None or now.model is None or now.model.path is None:
-        return ()
-    kept, folder = notes(world), Path(now.model.path)
-    sizes = {file.name: file.size_bytes for file in now.model.weights}
-    found = []
-    for pin in lock.model.weights:
-        path = folder / pin.name
-        if sizes.get(pin.name) != pin.size_bytes or kept.get(path) is None or kept.current(path) is not None:
+    kept, found = notes(world), []
+    for of, was, is_ in (("", lock.model, now.model), (OF_DRAFT, lock.draft_model, now.draft_model)):
+        if was is None or is_ is None or is_.path is None:
             continue
-        prove = f"launchpad verify {lock.name} --weights" if pin.sha256 else f"launchpad lock {lock.name}"
-        found.append(Drift("lock.weights", pin.name, "as it was locked", "written to since", f"look again: {prove}"))
+        sizes = {file.name: file.size_bytes for file in is_.weights}
+        for pin in was.weights:
+            path = Path(is_.path) / pin.name
+            if sizes.get(pin.name) != pin.size_bytes or kept.get(path) is None or kept.current(path) is not None:
+                continue
+            prove = f"launchpad verify {lock.name} --weights" if pin.sha256 else f"launchpad lock {lock.name}"
+            fix = f"look again: {prove}"
+            found.append(Drift("lock.weights", of + pin.name, "as it was locked", "written to since", fix))
     return tuple(found)
 
 

@@ -38,14 +38,18 @@ def pull(
     """
     if image_only and model_only:
         raise typer.BadParameter("--image-only and --model-only exclude each other", param_hint="--model-only")
+    from launchpad.cli import pins
+
     world = World()
     loaded = world.profiles.load(name)
+    pins.refuse_hosted(loaded, "pull")
     ask = _Ask(allow_unpinned, as_json)
     said: dict[str, object] = {"name": loaded.name}
     if not model_only:
         said["image"] = _pull_image(world, loaded, ask)
     if not image_only:
         said["model"] = _pull_model(world, loaded, ask)
+        said["draft_model"] = _tell_draft(loaded, ask)
     if as_json:
         render.answer_json(said)
 
@@ -129,7 +133,7 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
             progress=lambda now: meter.tell(now.done, now.total, now.moved, now.file),
         )
     if wish.repo is not None:
-        _note_ref(folder, remote, asked)
+        _note_ref(folder, remote, wish.revision or "main")
     written = _write_down(world, loaded, remote, pinned)
     whole = len(remote.files)
     ask.out(f"model      {repo} at {remote.commit}")
@@ -143,6 +147,16 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
         "fetched": list(fetched),
         "lock": str(written),
     }
+
+
+def _tell_draft(loaded: Loaded, ask: _Ask) -> str | None:
+    """Its path: no profile says which repository a draft model comes from, so that it is the person's own to fetch."""
+    table = loaded.profile.speculative
+    path = table.draft_model if table is not None else None
+    if path is not None:
+        there = "is there" if Path(path).is_dir() else f"is missing: hf download OWNER/NAME --local-dir {path}"
+        ask.out(f"draft      {path} {there}; `lock` pins its files")
+    return path
 
 
 def _revision(loaded: Loaded, repo: str, pinned: Lock | None, ask: _Ask) -> str:
@@ -199,6 +213,7 @@ def _folder(world: World, loaded: Loaded, remote: Remote) -> Path:
     import os
 
     from launchpad.engines.base import HUB_VOLUME
+    from launchpad.model.origin import hub_folder
 
     if loaded.profile.model.path is not None:
         return Path(loaded.profile.model.path)
@@ -209,16 +224,16 @@ def _folder(world: World, loaded: Loaded, remote: Remote) -> Path:
             f"cannot fetch {remote.repo} into volume {HUB_VOLUME}: {place or 'its files'} cannot be written from here",
             hint=f"sudo launchpad pull {loaded.name}, or name model.path and model.source in the profile",
         )
-    return place / "hub" / f"models--{remote.repo.replace('/', '--')}" / "snapshots" / remote.commit
+    return hub_folder(place, remote.repo) / "snapshots" / remote.commit
 
 
-def _note_ref(folder: Path, remote: Remote, asked: str) -> None:
-    """The hub's cache finds a snapshot by the name it is asked for: ``refs/main`` holds the commit."""
+def _note_ref(folder: Path, remote: Remote, named: str) -> None:
+    """The hub's cache finds a snapshot by the name that the engine asks for: ``refs/main`` holds the commit."""
     from launchpad.model.origin import is_commit
 
-    if is_commit(asked):
+    if is_commit(named):
         return
-    ref = folder.parent.parent / "refs" / asked
+    ref = folder.parent.parent / "refs" / named
     ref.parent.mkdir(parents=True, exist_ok=True)
     ref.write_text(remote.commit)
 
@@ -229,7 +244,8 @@ def _write_down(world: World, loaded: Loaded, remote: Remote, pinned: Lock | Non
     from launchpad.cli import pins
     from launchpad.deploy.lock import VERSION, Lock
 
-    model: ModelPin = pins.model(world, loaded, pins.Depth(), lambda _: None)
+    runtime = world.runtime if loaded.profile.model.repo is not None else None
+    model: ModelPin = pins.model(world, loaded, runtime, pins.Depth(), lambda _: None)
     model = replace(model, repo=remote.repo, revision=remote.commit)
     base = pinned or Lock(VERSION, loaded.name, __version__, world.clock.now())
     path = pins.find(world, loaded) or pins.home(world, loaded)

@@ -43,6 +43,7 @@ def verify(
 
     world = World()
     loaded = world.profiles.load(name)
+    pins.refuse_hosted(loaded, "verify")
     pinned = pins.read(Path(lock)) if lock is not None else pins.known(world, loaded)
     with hashing(world, quiet=as_json) as progress:
         now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
@@ -67,19 +68,21 @@ def _now(
     """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered counts."""
     from launchpad.cli import pins
     from launchpad.deploy.lock import Drift
-    from launchpad.model.checkpoint import CheckpointError
 
     facts = world.facts(rig)
     subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
-    try:
-        return pins.look(world, subject, pins.Depth(weights=weights, afresh=True), progress), ()
-    except CheckpointError as error:
-        if pinned.model is None or not pinned.model.files:
-            raise
-        locked = f"{len(pinned.model.files) + len(pinned.model.weights)} files"
-        fix = f"put the model back, or launchpad pull {pinned.name} --model-only"
-        missing = Drift("lock.model-file", f"model {loaded.profile.model.path}", locked, error.message, fix)
-        return pins.on_paper(world, subject), (missing,)
+    now, unread = pins.looked_as_far(world, subject, pins.Depth(weights=weights, afresh=True), progress)
+    missing = []
+    for part, error in unread:
+        pin = pinned.model if part == "model" else pinned.draft_model
+        if pin is None or not pin.files:
+            raise error
+        locked = f"{len(pin.files) + len(pin.weights)} files"
+        what, fix = f"{part.replace('_', ' ')} {pin.path}", "put it back"
+        if part == "model":
+            what, fix = f"model {loaded.profile.model.path}", f"put it back: launchpad pull {pinned.name} --model-only"
+        missing.append(Drift("lock.model-file", what, locked, error.message, fix))
+    return now, tuple(missing)
 
 
 def _spec(loaded: Loaded, pinned: Lock, facts: RigFacts) -> Spec:
@@ -104,10 +107,14 @@ def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
     if now.model is None or now.model.path is None:
         yield f"model files: the server takes them from {pinned.model.repo or 'its image'}"
         return
-    if any(pin.sha256 is None for pin in pinned.model.weights):
+    locked = (*pinned.model.weights, *(pinned.draft_model.weights if pinned.draft_model else ()))
+    found = (*now.model.weights, *(now.draft_model.weights if now.draft_model else ()))
+    if any(pin.sha256 is None for pin in locked):
         yield f"weights' contents: only sizes are locked; launchpad lock {pinned.name} --weights"
-    elif any(file.sha256 is None for file in now.model.weights):
+    elif any(file.sha256 is None for file in found):
         yield f"weights' contents: sizes alone were compared; launchpad verify {pinned.name} --weights"
+    if pinned.draft_model is None and now.draft_model is not None:
+        yield f"draft model: the lock does not pin it; launchpad lock {pinned.name}"
 
 
 def _json(pinned: Lock, found: tuple[Drift, ...], unseen: tuple[str, ...]) -> dict[str, Any]:
@@ -134,6 +141,6 @@ def _tell(pinned: Lock, now: Lock, found: tuple[Drift, ...], unseen: tuple[str, 
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
         render.out(f"{pinned.name} is not what was locked on {when}: {count}")
         return
-    files = len(now.model.files) + len(now.model.weights) if now.model is not None else 0
+    files = sum(len(part.files) + len(part.weights) for part in (now.model, now.draft_model) if part is not None)
     layers = sum(len(image.layers) for image in now.images)
     render.out(f"{pinned.name} is what was locked on {when}: {layers} image layers, {files} model files, and its flags")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Version of the lock file; a newer one is refused by name.
 VERSION: Final = 1
 SUFFIX: Final = ".lock"
+#: What the draft model's files are called in front of their names.
+OF_DRAFT: Final = "draft model's "
 #: Every id a drift can have, with what it speaks of: what ``up --accept`` takes.
 IDS: Final[Mapping[str, str]] = {
     "lock.image": "the image: its reference, layers, or what it tells its containers",
@@ -121,7 +123,10 @@ class ContainerPin:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Everything one deployment is pinned to. ``spec_hash`` is for people: it differs with GPUs and ports, too."""
+    """Everything one deployment is pinned to. ``spec_hash`` is for people: it differs with GPUs and ports, too.
+
+    ``draft_model`` is the checkpoint that drafts for the model, where there is one.
+    """
 
     version: int
     name: str
@@ -132,6 +137,7 @@ class Lock:
     rig: RigPin | None = None
     spec_hash: str | None = None
     containers: tuple[ContainerPin, ...] = ()
+    draft_model: ModelPin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,7 @@ def drifts(lock: Lock, now: Lock, *, whole: bool = False) -> tuple[Drift, ...]:
     found = [
         *_images(lock, now, again, whole=whole),
         *_model(lock.model, now.model, again),
+        *_draft(lock.draft_model, now.draft_model, again),
         *_driver(lock.rig, now.rig, again),
         *_containers(lock.containers, now.containers, again),
     ]
@@ -354,7 +361,19 @@ def _model(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[D
             yield from _files(id_, was, is_, fix)
 
 
-def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str) -> Iterator[Drift]:
+def _draft(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[Drift]:
+    """The draft model's files. That there is one at all, and where, is a flag's and a mount's affair."""
+    if pin is None or now is None or now.path is None:
+        return
+    fix = f"put the locked file back, or lock what is there: {again}"
+    if pin.fetched is not None and now.fetched not in {None, pin.fetched}:
+        what = f"revision that the {OF_DRAFT}files were fetched from"
+        yield Drift("lock.revision", what, pin.fetched, now.fetched or "", fix)
+    yield from _files("lock.model-file", pin.files, now.files, fix, OF_DRAFT)
+    yield from _files("lock.weights", pin.weights, now.weights, fix, OF_DRAFT)
+
+
+def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str, of: str = "") -> Iterator[Drift]:
     was, is_ = {pin.name: pin for pin in pins}, {pin.name: pin for pin in found}
     for name in sorted(was.keys() | is_.keys()):
         one, other = was.get(name), is_.get(name)
@@ -363,11 +382,11 @@ def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str
                 "no such file" if one is None else _said(one),
                 "missing" if other is None else _said(other),
             )
-            yield Drift(id_, name, expected, there, fix)
+            yield Drift(id_, of + name, expected, there, fix)
         elif one.sha256 and other.sha256 and one.sha256 != other.sha256:
-            yield Drift(id_, name, f"sha256 {one.sha256[:12]}", f"sha256 {other.sha256[:12]}", fix)
+            yield Drift(id_, of + name, f"sha256 {one.sha256[:12]}", f"sha256 {other.sha256[:12]}", fix)
         elif one.size_bytes != other.size_bytes:
-            yield Drift(id_, name, f"{one.size_bytes} bytes", f"{other.size_bytes} bytes", fix)
+            yield Drift(id_, of + name, f"{one.size_bytes} bytes", f"{other.size_bytes} bytes", fix)
 
 
 def _said(pin: FilePin) -> str:

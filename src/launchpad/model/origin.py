@@ -34,6 +34,22 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
+def hub_folder(cache: Path, repo: str) -> Path:
+    """Where a hub's cache keeps a repository; ``cache`` is what HF_HOME names."""
+    return cache / "hub" / f"models--{repo.replace('/', '--')}"
+
+
+def snapshot(cache: Path, repo: str, revision: str | None) -> Path | None:
+    """The files of ``repo`` in a hub's cache, at a commit or at what a branch or tag meant when it was fetched; None: not there."""
+    kept = hub_folder(cache, repo)
+    commit = revision if is_commit(revision) else _commit(kept / "refs" / (revision or "main"))
+    try:
+        folder = kept / "snapshots" / commit if commit is not None else None
+        return folder if folder is not None and folder.is_dir() else None
+    except OSError:
+        return None
+
+
 def origin(folder: Path) -> Origin:
     """What is noted about the model in ``folder``; never an error."""
     try:
