@@ -40,8 +40,9 @@ FLOOR = {
 
 #: Foreign library -> the files (or rooms, ending in /) that may import it.
 DOORS = {
-    "docker": ("runtime/docker/",),
-    "requests": ("runtime/docker/",),
+    "docker": ("runtime/docker/client.py",),
+    "requests": ("runtime/docker/client.py",),
+    "urllib3": ("runtime/docker/client.py",),
     "pynvml": ("rig/nvml.py",),
     "httpx": ("health/http.py", "health/post.py", "health/stream.py"),
     "prometheus_client": ("observe/prometheus.py", "engines/metrics.py"),
@@ -114,7 +115,11 @@ def test_every_room_has_a_floor() -> None:
             "rig/x.py (floor 1) imports launchpad.deploy.spec (floor 4)",
         ),
         ("rig/x.py", "from launchpad.store import files", "rig/x.py (floor 1) imports launchpad.store (floor 1)"),
-        ("deploy/x.py", "def f():\n    import docker", "deploy/x.py imports docker, whose door is runtime/docker/"),
+        (
+            "runtime/docker/x.py",
+            "def f():\n    import docker",
+            "runtime/docker/x.py imports docker, whose door is runtime/docker/client.py",
+        ),
         ("supervise/x.py", "import rich.table", "supervise/x.py imports rich, whose door is cli/"),
         (
             "supervise/x.py",
@@ -132,7 +137,7 @@ def test_a_bad_import_is_caught(path: str, source: str, breach: str) -> None:
     [
         ("cli/x.py", "import typer\nfrom launchpad.deploy.spec import Spec"),
         ("deploy/x.py", "from launchpad.deploy import plan\nfrom launchpad.errors import LaunchpadError"),
-        ("runtime/docker/x.py", "import docker"),
+        ("runtime/docker/client.py", "import docker"),
     ],
 )
 def test_a_good_import_is_left_alone(path: str, source: str) -> None:

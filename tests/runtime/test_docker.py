@@ -24,6 +24,7 @@ from launchpad.runtime.base import (
     Ulimit,
 )
 from launchpad.runtime.docker import connect, container_of, create_body, info_of
+from launchpad.runtime.docker.client import unavailable
 from tests.runtime.conftest import IMAGE, DockerStage, Program, eventually
 from tests.runtime.stub_engine import Answers, chunked, hang_up, hang_up_once, stub_engine
 
@@ -180,9 +181,7 @@ def test_a_socket_that_nobody_listens_on_says_how_to_start_docker(tmp_path: Path
 
 def test_a_closed_door_says_how_to_open_it(tmp_path: Path) -> None:
     # Root may open any door, so the kernel cannot be made to refuse here; its error can be made to pass ours.
-    from launchpad.runtime.docker import _unavailable
-
-    error = _unavailable("use the Docker Engine", "unix:///var/run/docker.sock", PermissionError(13, "denied"), 60)
+    error = unavailable("use the Docker Engine", "unix:///var/run/docker.sock", PermissionError(13, "denied"), 60)
     assert error.message == "cannot use the Docker Engine: permission denied at /var/run/docker.sock"
     assert error.hint == "sudo usermod -aG docker $USER && newgrp docker"
 

@@ -1,7 +1,7 @@
 """The container runtime as the rest of launchpad sees it: values in, values out.
 
 A :class:`ContainerSpec` is what we ask for, a :class:`Container` is what we observe. :class:`Runtime` is the door; the one
-behind it is ``runtime/docker.py`` (and the fake in ``tests/``, held to the same contract). Nothing here imports a Docker
+behind it is ``runtime/docker/`` (and the fake in ``tests/``, held to the same contract). Nothing here imports a Docker
 library, and nothing here decides: a runtime does exactly what it is told or raises from :mod:`launchpad.errors`.
 """
 
