@@ -1,12 +1,15 @@
-"""A real engine on real GPUs through ``launchpad up``: attribution, a killed worker, a killed container, a hang, and its figures.
+"""Real vLLM and real SGLang on real GPUs through launchpad: faults, pins, questions, and two engines side by side.
 
-Run on a GPU machine with a Docker Engine (see docs/measured.md for what was seen)::
+Run on a GPU machine with a Docker Engine (docs/measured.md says what was seen)::
 
-    python -m tests.gpu.real_engines vllm|sglang --site SITE --model MODEL --out DIR [--gpus 2]
+    python -m tests.gpu.real_engines image sglang --site SITE
+    python -m tests.gpu.real_engines run GROUP[:STEP] ... --model MODEL --out DIR [--kept DIR] [--limit SECONDS]
 
-SITE holds the engine's wheels, MODEL a checkpoint. The image is an empty one (``launchpad/hostfs:1``) that sees the host's
-userland read-only, so that the host's torch and driver serve. It changes no GPU setting. Every step prints a line; figures are
-written to DIR/ENGINE.json, and the exit code is 1 where a step did not go as it must.
+SITE holds the engine's wheels, MODEL a checkpoint. The groups: ``vllm`` and ``sglang`` take both cards alone; ``cards`` brings
+both up at once, a card each; ``shared`` both on the same two cards, by ``gpus.share``; ``cpu`` is a real vLLM without a GPU. A
+group is its steps in order. Figures are written after each of them, to DIR and to the kept folder, from which another call goes on.
+Every step has a time limit, prints one line, and is left out where the call's time is over. No GPU setting is changed. The
+exit code is 1 where a step did not go as it must. ``--stand-in`` plays the groups that need GPUs with ``launchpad rehearse``.
 """
 
 from __future__ import annotations
@@ -16,406 +19,579 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tarfile
-import threading
 import time
-import urllib.request
+import traceback
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-HOST_FOLDERS = ("/usr", "/opt", "/etc", "/lib", "/lib64", "/bin", "/sbin")
-EMPTY_FOLDERS = (
-    "usr",
-    "lib",
-    "lib64",
-    "bin",
-    "sbin",
-    "opt",
-    "etc",
-    "tmp",
-    "proc",
-    "sys",
-    "dev",
-    "root",
-    "models",
-    "site",
+from tests.gpu.pieces import (
+    GIB,
+    PROGRAMS,
+    SERVED,
+    Clients,
+    Memory,
+    Ran,
+    Rig,
+    Wish,
+    altered,
+    cards,
+    fault,
+    make_image,
+    profile,
+    together,
+    watched_load,
 )
-#: Each engine's program, as its wheel would install it; it is looked for in SITE/bin.
-PROGRAMS = {
-    "vllm": "from vllm.entrypoints.cli.main import main",
-    "sglang": "from sglang.cli.main import main",
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+GROUPS: dict[str, tuple[Wish, ...]] = {
+    "vllm": (Wish("real-vllm", "vllm", 18100, 2, fraction=0.5),),
+    "sglang": (Wish("real-sglang", "sglang", 18101, 2, fraction=0.5),),
+    "cards": (
+        Wish("card-vllm", "vllm", 18110, 1, fraction=0.5),
+        Wish("card-sglang", "sglang", 18111, 1, fraction=0.5),
+    ),
+    "shared": (
+        Wish("shared-vllm", "vllm", 18120, 2, share=0.4),
+        Wish("shared-sglang", "sglang", 18121, 2, share=0.4),
+    ),
+    "cpu": (Wish("cpu-vllm", "vllm", 18130, 0),),
 }
-ENV = {
-    "PYTHONPATH": "/site",
-    "HOME": "/tmp",
-    "HF_HUB_OFFLINE": "1",
-    "NCCL_NVLS_ENABLE": "0",
-    "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
-    "NVSHMEM_DISABLE_NVLS": "1",
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
-ENGINE_ARGS = {
-    "vllm": {},
-    "sglang": {"attention-backend": "triton", "sampling-backend": "pytorch"},
-}
-PORT = 18100
+THIRD = Wish("shared-third", "vllm", 18122, 2, share=0.3)
+#: The settings of profiles/demo-vllm-cpu.toml, with a model beside the image: the pins of its files can be tried.
+CPU_PROFILE = """format = 1
+summary = "real vLLM on CPU"
+engine = "vllm"
+image = {{ reference = "launchpad/vllm-cpu-demo:0.32.0", pull = "never" }}
+model = {{ path = "{model}", served_name = "{served}" }}
+serving = {{ context_length = 512, max_running_requests = 8, cuda_graphs = false }}
+engine_args = {{ dtype = "float32" }}
+env = {{ VLLM_CPU_KVCACHE_SPACE = 1, VLLM_CPU_OMP_THREADS_BIND = "nobind", OMP_NUM_THREADS = 2, HF_HUB_OFFLINE = 1 }}
+cache = {{ enabled = false }}
+container = {{ shm_size = "1GiB", memory_limit = "4GiB" }}
+publish = {{ port = {port} }}
+probes.completion = {{ kind = "completion", timeout = "60s", extra = {{ ignore_eos = true }} }}
+deadlines.stop_grace = "30s"
+"""
 
 
-def profile(engine: str, site: Path, model: Path, gpus: int) -> str:
-    """The profile as TOML: settings that are known to work with the host's own torch, in launchpad's words."""
-    lines = [
-        "format = 1",
-        f'summary = "real {engine} on {gpus} GPUs"',
-        f'engine = "{engine}"',
-        "[image]",
-        'reference = "launchpad/hostfs:1"',
-        'pull = "never"',
-        "[model]",
-        f'path = "{model}"',
-        'served_name = "tiny"',
-        "[gpus]",
-        f"count = {gpus}",
-        "[parallel]",
-        f"tensor = {gpus}",
-        "[serving]",
-        "context_length = 4096",
-        "memory_fraction = 0.5",
-        "custom_all_reduce = false",
-        "cuda_graphs = false",
-        "[container]",
-        "init = false",
-        'shm_size = "16GiB"',
-        "[publish]",
-        f"port = {PORT}",
-        "[probes.completion]",
-        'kind = "completion"',
-        "extra = { ignore_eos = true }",
-        "[probes.liveness]",
-        'interval = "1s"',
-        'idle = "5s"',
-        "[deadlines]",
-        'hang = "20s"',
-        'stop_grace = "60s"',
-        "[restart]",
-        'first_delay = "1s"',
-        "budget = 3",
-        "[env]",
-        *(f"{key} = {json.dumps(value)}" for key, value in ENV.items()),
-        f"PATH = {json.dumps('/site/bin:' + os.environ['PATH'])}",
-        f"LD_LIBRARY_PATH = {json.dumps(os.environ.get('LD_LIBRARY_PATH', ''))}",
-        "[engine_args]",
-        *(f"{key} = {json.dumps(value)}" for key, value in ENGINE_ARGS[engine].items()),
-    ]
-    folders = [*((folder, folder) for folder in HOST_FOLDERS if Path(folder).is_dir()), (str(site), "/site")]
-    for source, target in folders:
-        lines += ["[[mounts]]", f'source = "{source}"', f'target = "{target}"']
-    return "\n".join(lines) + "\n"
+@dataclass
+class Stage:
+    """One group on this machine: its deployments, NVML beside them, and what is known of it so far."""
 
+    group: str
+    wishes: tuple[Wish, ...]
+    model: Path
+    state: Path
+    profiles: Path
+    memory: Memory
+    stand_in: bool
+    init: bool
+    known: dict[str, Any] = field(default_factory=dict)
 
-def make_program(engine: str, site: Path) -> None:
-    """The engine's command, which unpacked wheels lack."""
-    path = site / "bin" / engine
-    path.parent.mkdir(exist_ok=True)
-    # The guard matters: engines spawn processes that import their main module again.
-    lines = (
-        "#!/usr/bin/env python3",
-        "import sys",
-        'if __name__ == "__main__":',
-        f"    {PROGRAMS[engine]}",
-        "    sys.exit(main())",
-    )
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o755)
+    def rig(self, wish: Wish) -> Rig:
+        return Rig(wish.name, self.state, self.profiles)
 
+    @property
+    def rigs(self) -> list[Rig]:
+        return [self.rig(wish) for wish in self.wishes]
 
-def make_image() -> None:
-    """An image of empty folders, for the host's to be mounted on."""
-    import docker
+    def write(self, wish: Wish) -> Path:
+        self.profiles.mkdir(parents=True, exist_ok=True)
+        path = self.profiles / f"{wish.name}.toml"
+        if self.group == "cpu":
+            text = CPU_PROFILE.format(port=wish.port, model=self.model, served=SERVED)
+        else:
+            text = profile(wish, self.model, hosted=not self.stand_in)
+        if not self.init:
+            text = text.replace("[container]\n", "[container]\ninit = false\n")
+        path.write_text(text)
+        return path
 
-    client = docker.from_env()
-    path = Path("/var/tmp/hostfs.tar")
-    with tarfile.open(path, "w") as archive:
-        for name in EMPTY_FOLDERS:
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            archive.addfile(entry)
-    client.api.import_image_from_file(str(path), repository="launchpad/hostfs", tag="1")
+    def up(self, wish: Wish, *, detach: bool = False, load: int = 4) -> Ran:
+        words = ["--detach"] if detach else []
+        if self.stand_in:
+            rehearsal = ("rehearse", wish.name, "--rig", "2x-h200", "--load-seconds", str(load))
+            return self.rig(wish).ran(*rehearsal, *words)
+        accept = [word for hazard in self.blocking(wish) for word in ("--accept", hazard)]
+        return self.rig(wish).ran("up", wish.name, *accept, *words)
 
-
-class Memory(threading.Thread):
-    """Used bytes of every GPU and the processes on it, a hundred times a second, straight from NVML beside launchpad."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        import pynvml
-
-        pynvml.nvmlInit()
-        self._nvml = pynvml
-        self._cards = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        self.rows: list[tuple[float, list[int], list[set[int]]]] = []
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            used = [self._nvml.nvmlDeviceGetMemoryInfo(card).used for card in self._cards]
-            pids = [
-                {item.pid for item in self._nvml.nvmlDeviceGetComputeRunningProcesses(card)} for card in self._cards
-            ]
-            self.rows.append((time.time(), used, pids))
-            time.sleep(0.01)
-
-    def pids(self) -> list[set[int]]:
-        return self.rows[-1][2]
-
-    def free_after(self, since: float, before: list[int], slack: int = 256 * 2**20) -> float | None:
-        """Seconds from ``since`` until every card was back at ``before``."""
-        for at, used, _ in self.rows:
-            if at > since and all(now <= was + slack for now, was in zip(used, before, strict=True)):
-                return round(at - since, 3)
-        return None
-
-
-class Rig:
-    """launchpad's command line on this machine, and what its journal says."""
-
-    def __init__(self, name: str, state: Path) -> None:
-        self.name = name
-        self._environ = {**os.environ, "LAUNCHPAD_STATE_DIR": str(state)}
-        self.state = state
-
-    def __call__(self, *words: str, check: bool = True, timeout: float = 560) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "launchpad", *words],
-            env=self._environ,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"launchpad {' '.join(words)} ended with {done.returncode}: {done.stderr[-3000:]}")
-        return done.stdout
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("status", self.name, "--json"))
+    def blocking(self, wish: Wish) -> list[str]:
+        """The hazards that would keep this from coming up; what is accepted is written down with the figures."""
+        findings = self.doctor(wish)["findings"]
+        found = sorted({item["id"] for item in findings if item["severity"] == "blocks"})
+        self.known.setdefault("accepted", {})[wish.name] = found
         return found
 
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self("events", self.name, "--json").splitlines()]
+    def doctor(self, wish: Wish) -> dict[str, Any]:
+        words = ("doctor", wish.name, "--json", *(("--rig", "2x-h200") if self.stand_in else ()))
+        ran = self.rig(wish).ran(*words)
+        if ran.code not in {0, 1, 4}:
+            ran.must(0)
+        found: dict[str, Any] = json.loads(ran.out)
+        return found
 
-    def until(self, true: Callable[[], Any], what: str, timeout: float) -> Any:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if found := true():
-                return found
-            time.sleep(0.2)
-        tail = [f"{item['event']} {item['from']}>{item['to']} {item['reason']}" for item in self.events()[-8:]]
-        raise AssertionError(f"never came: {what}; journal: {tail}")
-
-    def event(self, since: float, *, to: str | None = None, named: str | None = None, timeout: float = 400) -> float:
-        """Seconds from ``since`` (time.time) to the first such line of the journal."""
-
-        def found() -> float | None:
-            for item in self.events():
-                at = _moment(item["at"])
-                if at >= since and ((to and item["to"] == to) or (named and item["event"] == named)):
-                    return round(at - since, 3) or 0.001
-            return None
-
-        seconds: float = self.until(found, f"{to or named}", timeout)
-        return seconds
+    def idle(self) -> list[int]:
+        found: list[int] = self.known.setdefault("idle_bytes", self.memory.used())
+        return found
 
 
-def _moment(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+# -- one deployment ----------------------------------------------------------------------------------------------------
 
 
-def complete(max_tokens: int, timeout: float = 120) -> dict[str, Any]:
-    """One completion of exactly that many tokens."""
-    body = {"model": "tiny", "prompt": "the quick brown fox", "max_tokens": max_tokens, "ignore_eos": True}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/v1/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        found: dict[str, Any] = json.load(answer)
+def bring_up(stage: Stage) -> dict[str, Any]:
+    """Profile checked, examined, and up."""
+    (wish,) = stage.wishes
+    rig = stage.rig(wish)
+    rig("profiles", "check", str(stage.write(wish)))
+    stage.idle()
+    examined = stage.doctor(wish)
+    ran = stage.up(wish).must(0)
+    status = rig.status()
+    return {
+        "ready_s": ran.seconds,
+        "load": status["load"],
+        "doctor": [f"{item['severity']} {item['id']}: {item['message']}" for item in examined["findings"]],
+        "gpus": cards([status]),
+        "nvml_gib": stage.memory.used_gib(),
+        **_attribution(stage, rig),
+    }
+
+
+def _attribution(stage: Stage, rig: Rig) -> dict[str, Any]:
+    """Whether every process on the GPUs is one of our container's."""
+    on_gpus = set().union(*stage.memory.pids())
+    if not on_gpus:
+        return {"processes_on_gpus": None}
+    inside = _inside(rig)
+    if not on_gpus <= inside:
+        raise AssertionError(f"processes {sorted(on_gpus - inside)} on the GPUs are not {rig.container}'s")
+    return {"processes_on_gpus": len(on_gpus), "all_in_our_container": True}
+
+
+def _inside(rig: Rig) -> set[int]:
+    return {int(row[1]) for row in _container(rig).top()["Processes"]}
+
+
+def _container(rig: Rig) -> Any:
+    import docker
+
+    return docker.from_env().containers.get(rig.container)
+
+
+def pins(stage: Stage) -> dict[str, Any]:
+    """Lock, verify, a changed tokenizer told by ``verify`` and refused by ``up``, and all well again."""
+    wish = next((wish for wish in stage.wishes if wish.engine == "vllm"), stage.wishes[0])
+    rig, name = stage.rig(wish), wish.name
+    locked = rig.ran("lock", name, "--weights", "--json").must(0)
+    told = json.loads(locked.out)
+    lock = told["lock"]
+    verified = rig.ran("verify", name, "--json").must(0)
+    whole = rig.ran("verify", name, "--weights", "--json").must(0)
+    again = rig.ran("up", name, *_accepted(stage, name)).must(0)
+    with altered(stage.model / "tokenizer.json", b"{", b"{ "):
+        caught = rig.ran("verify", name).must(4, "lock.model-file", "tokenizer.json")
+        refused = rig.ran("up", name, *_accepted(stage, name)).must(4, "lock.model-file", "tokenizer.json")
+    after = rig.ran("verify", name, "--json").must(0)
+    phase = rig.status()["phase"]
+    if phase != "READY":
+        raise AssertionError(f"{name} is {phase} after all that looking")
+    return {
+        "lock_s": locked.seconds,
+        "rig": lock.get("rig"),
+        "images": lock.get("images"),
+        "model": lock.get("model"),
+        "unpinned": told["unpinned"],
+        "verify_s": verified.seconds,
+        "verify": json.loads(verified.out),
+        "verify_weights_s": whole.seconds,
+        "up_unchanged_s": again.seconds,
+        "up_unchanged": again.err[-300:],
+        "caught": caught.out,
+        "refused": refused.err[-1500:],
+        "holds_again": json.loads(after.out)["holds"],
+    }
+
+
+def _accepted(stage: Stage, name: str) -> list[str]:
+    found = stage.known.get("accepted", {}).get(name, [])
+    return [word for hazard in found for word in ("--accept", hazard)]
+
+
+def ask(stage: Stage) -> dict[str, Any]:
+    """One question to each deployment in each mode that is known, and one that is not; all of a mode at the same time."""
+    modes: dict[str, Sequence[str]] = {"unsaid": (), "non": ("--think", "non"), "high": ("--think", "high")}
+    found: dict[str, Any] = {mode: _ask_all(stage, words) for mode, words in modes.items()}
+    for rig in stage.rigs:
+        said, thought = found["non"][rig.name], found["high"][rig.name]
+        if not stage.stand_in and said["prompt_tokens"] <= thought["prompt_tokens"]:
+            raise AssertionError(f"the template of {rig.name} heard no difference: {said} and {thought}")
+    refused = stage.rigs[0].ran("ask", stage.rigs[0].name, "Why?", "--think", "max").must(1, "think-max")
+    return {**found, "refused": refused.err}
+
+
+def _ask_all(stage: Stage, words: Sequence[str]) -> dict[str, Any]:
+    question = ("Why is the sky blue?", "--json", "--max-tokens", "256", *words)
+    asked = together({rig.name: partial(rig.ran, "ask", rig.name, *question, timeout=60) for rig in stage.rigs})
+    answers = {name: json.loads(ran.must(0).out) for name, ran in asked.items()}
+    for name, answer in answers.items():
+        if not answer["completion_tokens"]:
+            raise AssertionError(f"{name} answered with no token: {answer}")
+    return {name: {**answer, "answer": answer["answer"][:80]} for name, answer in answers.items()}
+
+
+def load(stage: Stage) -> dict[str, Any]:
+    """Memory, power and tokens as launchpad tells them while 32 clients ask each deployment."""
+    seconds = 4 if stage.stand_in else 15
+    found = together({wish.name: partial(watched_load, stage.rig(wish), wish.port, seconds) for wish in stage.wishes})
+    found["nvml_gib"] = stage.memory.used_gib()
+    found["top"] = stage.rigs[0].ran("top", "--once").out[-2500:]
     return found
 
 
+def killed_worker(stage: Stage) -> dict[str, Any]:
+    """SIGKILL to a process that computes on the last card."""
+    (rig,) = stage.rigs
+    return fault(
+        rig, stage.memory, stage.idle(), partial(_signal, stage, rig, signal.SIGKILL), until="READY", timeout=200
+    )
+
+
+def killed_container(stage: Stage) -> dict[str, Any]:
+    """``docker kill``."""
+    (rig,) = stage.rigs
+    return fault(rig, stage.memory, stage.idle(), lambda: _container(rig).kill(), until="READY", timeout=170)
+
+
+def hang(stage: Stage) -> dict[str, Any]:
+    """SIGSTOP to a process that computes on the last card, while clients ask; until the next start begins."""
+    (wish,) = stage.wishes
+    rig = stage.rig(wish)
+    with Clients(wish.port, 4, 256):
+        strike = partial(_signal, stage, rig, signal.SIGSTOP)
+        return fault(rig, stage.memory, stage.idle(), strike, until="STARTING", timeout=150)
+
+
+def _signal(stage: Stage, rig: Rig, number: signal.Signals) -> None:
+    os.kill(_worker(stage, rig), number)
+
+
+def _worker(stage: Stage, rig: Rig) -> int:
+    """A process of this deployment that computes on the last card that has one."""
+    inside = _inside(rig)
+    mine = [sorted(pids & inside) for pids in stage.memory.pids() if pids & inside]
+    return mine[-1][-1] if mine else max(inside)
+
+
+def down(stage: Stage) -> dict[str, Any]:
+    """All of the group at once; then the cards are as they were."""
+    began = time.time()
+    ended = together({rig.name: partial(rig.ran, "down", rig.name, timeout=100) for rig in stage.rigs})
+    took = {name: ran.must(0).seconds for name, ran in ended.items()}
+    time.sleep(1 if stage.memory.rows else 0)
+    back = stage.memory.free_after(began, stage.idle()) if stage.memory.rows else None
+    return {"down_s": took, "memory_back_s": back, "nvml_gib": stage.memory.used_gib()}
+
+
+# -- two side by side --------------------------------------------------------------------------------------------------
+
+
+def both_up(stage: Stage) -> dict[str, Any]:
+    """Both at once, by two commands; on cards of their own, or one after the other where they share them."""
+    for wish in stage.wishes:
+        stage.rig(wish)("profiles", "check", str(stage.write(wish)))
+    stage.idle()
+    began, watch = time.time(), _Watch(stage)
+    with watch:
+        ups = together({wish.name: partial(stage.up, wish) for wish in stage.wishes})
+    took = {name: ran.must(0).seconds for name, ran in ups.items()}
+    started = {rig.name: rig.event(began, named="container-started") for rig in stage.rigs}
+    ready = {rig.name: rig.event(began, to="READY") for rig in stage.rigs}
+    waited = {
+        rig.name: [item["reason"] for item in rig.since(began) if item["event"] == "waiting"] for rig in stage.rigs
+    }
+    placed = {rig.name: [gpu["index"] for gpu in rig.status()["gpus"]] for rig in stage.rigs}
+    figures = {
+        "up_s": took,
+        "container_started_s": started,
+        "ready_s": ready,
+        "waited": waited,
+        "placed": placed,
+        "most_gib": watch.most_gib(),
+        **_held(stage),
+    }
+    _placed_well(stage, figures)
+    return figures
+
+
+class _Watch:
+    """The most memory each card had in use inside the ``with``."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._memory, self._from = stage.memory, 0
+
+    def __enter__(self) -> None:
+        self._from = len(self._memory.rows)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def most_gib(self) -> list[float]:
+        rows = [used for _, used, _ in self._memory.rows[self._from :]]
+        return [round(max(column) / GIB, 2) for column in zip(*rows, strict=True)]
+
+
+def _placed_well(stage: Stage, figures: dict[str, Any]) -> None:
+    first, second = figures["placed"].values()
+    if stage.group == "cards" and set(first) & set(second):
+        raise AssertionError(f"both stand on the same card: {figures}")
+    if stage.group == "shared":
+        late, early = max(figures["container_started_s"].values()), min(figures["ready_s"].values())
+        if set(first) != set(second) or late < early or not any(figures["waited"].values()):
+            raise AssertionError(f"they did not take turns on the cards: {figures}")
+
+
+def _held(stage: Stage) -> dict[str, Any]:
+    """What each deployment holds of each card, as launchpad tells it, and all of it by NVML."""
+    return {
+        "holds": {rig.name: cards([rig.status()]) for rig in stage.rigs},
+        "nvml_gib": stage.memory.used_gib(),
+    }
+
+
+def held(stage: Stage) -> dict[str, Any]:
+    """What each holds once both serve."""
+    return _held(stage)
+
+
+def third_refused(stage: Stage) -> dict[str, Any]:
+    """A third, whose share does not fit: refused by the holders' names, and nothing started."""
+    stage.write(THIRD)
+    ran = stage.up(THIRD) if stage.stand_in else stage.rig(THIRD).ran("up", THIRD.name)
+    ran.must(1, "cannot place", *(wish.name for wish in stage.wishes))
+    return {"refused": ran.err, "seconds": ran.seconds}
+
+
+def one_killed(stage: Stage) -> dict[str, Any]:
+    """The second's container is killed; the first goes on answering, in the same container, and its journal says nothing."""
+    stays, dies = stage.rigs
+    port = stage.wishes[0].port
+    before, began = _container(stays).id, time.time()
+    with Clients(port, 2, 128) as clients:
+        time.sleep(2)
+        calm = clients.figures()
+        struck = time.time()
+        _container(dies).kill()
+        noticed = dies.event(struck, to="BACKOFF", timeout=30)
+        ready = dies.event(struck, to="READY", timeout=200)
+    figures = {
+        "before": calm,
+        "during": clients.figures(),
+        "noticed_s": noticed,
+        "ready_again_s": ready,
+        "waited": [item["reason"] for item in dies.since(began) if item["event"] == "waiting"],
+        "phases_of_the_other": stays.phases(began),
+        **_held(stage),
+    }
+    if clients.failed or stays.phases(began) or _container(stays).id != before or not clients.took:
+        raise AssertionError(f"{stays.name} was disturbed: {figures}")
+    return figures
+
+
+# -- steps ---------------------------------------------------------------------------------------------------------------
+
+ALONE: dict[str, tuple[Callable[[Stage], dict[str, Any]], int]] = {
+    "up": (bring_up, 240),
+    "pins": (pins, 60),
+    "ask": (ask, 45),
+    "load": (load, 45),
+    "worker": (killed_worker, 210),
+    "container": (killed_container, 180),
+    "hang": (hang, 160),
+    "down": (down, 60),
+}
+#: Group -> step -> what it does, and its time limit in seconds.
+STEPS: dict[str, dict[str, tuple[Callable[[Stage], dict[str, Any]], int]]] = {
+    "vllm": ALONE,
+    "sglang": ALONE,
+    "cards": {
+        "up": (both_up, 240),
+        "pins": (pins, 60),
+        "ask": (ask, 45),
+        "load": (load, 45),
+        "kill": (one_killed, 210),
+        "down": (down, 60),
+    },
+    "shared": {
+        "up": (both_up, 300),
+        "held": (held, 15),
+        "third": (third_refused, 20),
+        "ask": (ask, 45),
+        "load": (load, 45),
+        "kill": (one_killed, 210),
+        "down": (down, 60),
+    },
+    "cpu": {"up": (bring_up, 400), "pins": (pins, 120), "ask": (ask, 120), "down": (down, 60)},
+}
+
+
+class TooLong(Exception):
+    """A step outlasted its limit."""
+
+
+def chosen(words: Sequence[str]) -> list[tuple[str, str]]:
+    """``sglang`` is all steps of that group, ``sglang:up`` one of them; a group begun is taken down by its ``down`` alone."""
+    found: list[tuple[str, str]] = []
+    for word in words:
+        group, _, step = word.partition(":")
+        if group not in STEPS or (step and step not in STEPS[group]):
+            raise SystemExit(f"no step {word}: {', '.join(f'{name}:{key}' for name in STEPS for key in STEPS[name])}")
+        found += [(group, step)] if step else [(group, name) for name in STEPS[group]]
+    return found
+
+
+class Run:
+    """The steps of one call, within its time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self._began = time.monotonic()
+        self._out, self._kept = Path(options.out), Path(options.kept)
+        for folder in (self._out, self._kept):
+            folder.mkdir(parents=True, exist_ok=True)
+        path = self._kept / "figures.json"
+        self.figures: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        self._memory = Memory(None if options.stand_in else _nvml())
+        self.bad: list[str] = []
+
+    def left(self) -> float:
+        return float(self.options.limit) - (time.monotonic() - self._began)
+
+    def stage(self, group: str) -> Stage:
+        kept = self._kept
+        return Stage(
+            group,
+            GROUPS[group],
+            Path(self.options.model),
+            kept / "state",
+            kept / "profiles",
+            self._memory,
+            stand_in=self.options.stand_in and group != "cpu",
+            init=not self.options.no_init,
+            known=self.figures.setdefault(group, {}).setdefault("known", {}),
+        )
+
+    def step(self, group: str, name: str) -> None:
+        """One step, its line, and the figures so far on both disks."""
+        told = f"{group}:{name}"
+        do, limit = STEPS[group][name]
+        stage, done = self.stage(group), self.figures[group]
+        limit = min(limit, int(self.left()))
+        if limit < 5:
+            self.tell(told, "left out: no time left in this call")
+            return
+        if name not in {"up", "down"} and not done.get("up", {}).get("ok"):
+            self.tell(told, "left out: it is not up")
+            return
+        began = time.monotonic()
+        found: dict[str, Any] = {"at": time.strftime("%H:%M:%SZ", time.gmtime())}
+        try:
+            with _alarm(limit):
+                found |= {"figures": do(stage), "ok": True}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next step may still tell something
+            found |= {"ok": False, "error": f"{type(error).__name__}: {error}"[:4000]}
+            if not isinstance(error, AssertionError | TooLong):
+                traceback.print_exc()
+            self.bad.append(told)
+        found["seconds"] = round(time.monotonic() - began, 1)
+        done[name] = found
+        self.keep()
+        self.tell(told, f"{found['seconds']} s {_short(found)}")
+
+    def tell(self, step: str, text: str) -> None:
+        print(f"[{self.options.limit - self.left():5.0f}] {step}: {text}", flush=True)
+
+    def keep(self) -> None:
+        text = json.dumps(self.figures, indent=1)
+        for folder in {self._kept, self._out}:
+            half = folder / "figures.json.half"
+            half.write_text(text)
+            half.replace(folder / "figures.json")
+
+    def evidence(self) -> None:
+        """Journals, the ends of the servers' logs, crash records and profiles, as one file."""
+        with tarfile.open(self._out / "evidence.tar.gz", "w:gz") as archive:
+            archive.add(self._kept / "profiles", "profiles")
+            for folder in sorted((self._kept / "state" / "deployments").glob("*")):
+                for path in sorted(folder.rglob("*")):
+                    if path.is_file():
+                        self._add(archive, path, str(path.relative_to(folder.parent)))
+
+    def _add(self, archive: tarfile.TarFile, path: Path, name: str) -> None:
+        with contextlib.suppress(OSError):
+            tail = self._kept / "tail"
+            tail.write_bytes(path.read_bytes()[-1_000_000:])
+            archive.add(tail, name)
+
+
+def _short(found: dict[str, Any]) -> str:
+    if not found["ok"]:
+        return f"FAILED {found['error'][:1200]}"
+    figures = {key: value for key, value in found["figures"].items() if key not in {"images", "model", "top", "load"}}
+    return json.dumps(figures)[:700]
+
+
 @contextlib.contextmanager
-def load(clients: int, max_tokens: int) -> Iterator[None]:
-    """Clients that ask again and again while inside."""
-    ending = threading.Event()
+def _alarm(seconds: int) -> Any:
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TooLong(f"no end within {seconds} s")
 
-    def ask() -> None:
-        while not ending.is_set():
-            with contextlib.suppress(OSError, ValueError):
-                complete(max_tokens)
-            ending.wait(0.1)
-
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
     try:
         yield
     finally:
-        ending.set()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
-def watch_load(rig: Rig, seconds: float) -> dict[str, Any]:
-    """What launchpad says of power, memory and tokens while the server works."""
-    seen: list[dict[str, Any]] = []
-    with load(32, 512):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            seen.append(rig.status())
-            time.sleep(1)
-    last = seen[-1]
-    traffic = [item["traffic"] for item in seen if item.get("traffic")]
-    return {
-        "gpus": [
-            {
-                "index": gpu["index"],
-                "used_gib": round((gpu["memory_used_bytes"] or 0) / 2**30, 2),
-                "ours_gib": None if gpu.get("ours_bytes") is None else round(gpu["ours_bytes"] / 2**30, 2),
-                "power_w_max": max(
-                    (row["power_w"] or 0.0) for item in seen for row in item["gpus"] if row["index"] == gpu["index"]
-                ),
-                "reasons": gpu.get("reasons"),
-            }
-            for gpu in last["gpus"]
-        ],
-        "tokens_per_s_max": max((item.get("generation_tokens_per_s") or 0.0 for item in traffic), default=None),
-        "running_max": max((item.get("running") or 0 for item in traffic), default=None),
-        "alarms": [alarm["message"] for alarm in last.get("alarms", ())],
-        "traffic": traffic[-1] if traffic else None,
-    }
+def _nvml() -> Any:
+    import pynvml
+
+    return pynvml
 
 
-def fault(rig: Rig, memory: Memory, idle: list[int], what: str, strike: Callable[[], None]) -> dict[str, Any]:
-    """Strike, and time what follows: noticed, memory back, READY again."""
-    began = time.time()
-    strike()
-    backoff = rig.event(began, to="BACKOFF")
-    starting = rig.event(began, to="STARTING")
-    phases = [rig.event(began, to=phase) for phase in ("UNREADY", "STOPPING", "BACKOFF") if _has(rig, began, phase)]
-    released = memory.free_after(began, idle)
-    ready = rig.event(began, to="READY")
-    reason = [item["reason"] for item in rig.events() if item["to"] == "BACKOFF"][-1]
-    figures = {
-        "what": what,
-        "noticed_s": min(phases),
-        "backoff_s": backoff,
-        "memory_back_s": released,
-        "restart_begins_s": starting,
-        "ready_again_s": ready,
-        "reason": reason,
-        "waiting": [
-            item["reason"] for item in rig.events() if item["event"] == "waiting" and _moment(item["at"]) > began
-        ],
-    }
-    print(json.dumps(figures), flush=True)
-    if released is None or released > starting:
-        raise AssertionError(
-            f"{what}: the restart began {starting} s after the fault, the memory was back after {released}"
-        )
-    return figures
-
-
-def _has(rig: Rig, since: float, phase: str) -> bool:
-    return any(item["to"] == phase and _moment(item["at"]) >= since for item in rig.events())
-
-
-def top_process(memory: Memory) -> int:
-    """A process that computes on the last GPU."""
-    return max(memory.pids()[-1])
-
-
-def prove(engine: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All steps for one engine; the figures."""
-    import docker
-
-    profiles = Path(options.out) / "profiles"
-    profiles.mkdir(parents=True, exist_ok=True)
-    name = f"real-{engine}"
-    (profiles / f"{name}.toml").write_text(profile(engine, Path(options.site), Path(options.model), options.gpus))
-    os.environ["LAUNCHPAD_PROFILES"] = str(profiles)
-    rig, memory = Rig(name, Path("/var/tmp/launchpad-state")), Memory()
-    figures: dict[str, Any] = {"engine": engine, "gpus": options.gpus}
-    try:
-        make_program(engine, Path(options.site))
-        make_image()
-        print(rig("profiles", "check", str(profiles / f"{name}.toml")), flush=True)
-        print(rig("doctor", name, check=False)[-2500:], flush=True)
-        time.sleep(0.5)
-        idle = memory.rows[-1][1]
-        began = time.monotonic()
-        accept = [word for hazard in options.accept for word in ("--accept", hazard)]
-        rig("up", name, *accept)
-        figures["ready_s"] = round(time.monotonic() - began, 1)
-        print(f"READY after {figures['ready_s']} s", rig.status()["load"], flush=True)
-        client = docker.from_env()
-        inside = {int(row[1]) for row in client.containers.get(f"launchpad-{name}").top()["Processes"]}
-        on_gpus = set().union(*memory.pids())
-        figures["processes_on_gpus"], figures["all_in_our_container"] = len(on_gpus), on_gpus <= inside
-        figures["load"] = watch_load(rig, options.load_seconds)
-        print(json.dumps(figures["load"]), flush=True)
-        figures["top"] = rig("top", "--once", check=False)[-2000:]
-        figures["faults"] = []
-
-        def kill_container() -> None:
-            client.containers.get(f"launchpad-{name}").kill()  # the one that runs by then
-
-        strikes: dict[str, Callable[[], None]] = {
-            "worker": lambda: os.kill(top_process(memory), signal.SIGKILL),
-            "container": kill_container,
-            "hang": lambda: os.kill(top_process(memory), signal.SIGSTOP),
-        }
-        for what in options.faults.split(","):
-            with load(4, 256) if what == "hang" else contextlib.nullcontext():
-                figures["faults"].append(fault(rig, memory, idle, what, strikes[what]))
-        began_down = time.time()
-        rig("down", name)
-        figures["down_s"] = round(time.time() - began_down, 2)
-        time.sleep(1)
-        figures["memory_back_after_down_s"] = memory.free_after(began_down, idle)
-        rig("report", name, "--output", str(Path(options.out) / f"{engine}-report.tar.gz"), check=False)
-    finally:
-        Path(options.out, f"{engine}.json").write_text(json.dumps(figures, indent=1))
-        with contextlib.suppress(Exception):
-            Path(options.out, f"{engine}-events.txt").write_text(rig("events", name, check=False))
-        with contextlib.suppress(Exception):
-            log = rig.state / "deployments" / name / "server.log"
-            Path(options.out, f"{engine}-server.log").write_bytes(log.read_bytes()[-1_000_000:])
-        with contextlib.suppress(Exception):
-            rig("down", name, check=False, timeout=100)
-    return figures
-
-
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=sorted(PROGRAMS))
-    parser.add_argument("--site", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--gpus", type=int, default=2)
-    parser.add_argument("--faults", default="worker,container,hang")
-    parser.add_argument("--load-seconds", type=float, default=20)
-    parser.add_argument("--accept", action="append", default=[])
-    options = parser.parse_args()
-    figures = prove(options.engine, options)
-    print(json.dumps(figures, indent=1))
-    return 0 if figures.get("all_in_our_container") and "down_s" in figures else 1
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    image = verbs.add_parser("image", help="make the image of one engine")
+    image.add_argument("engine", choices=sorted(PROGRAMS))
+    image.add_argument("--site", required=True)
+    run = verbs.add_parser("run", help="run steps")
+    run.add_argument("steps", nargs="+", metavar="GROUP[:STEP]")
+    run.add_argument("--model", required=True)
+    run.add_argument("--out", required=True)
+    run.add_argument("--kept", default="/var/tmp/launchpad-proof")
+    run.add_argument("--limit", type=float, default=540)
+    run.add_argument("--no-init", action="store_true")
+    run.add_argument("--stand-in", action="store_true")
+    options = parser.parse_args(words)
+    if options.verb == "image":
+        print(make_image(options.engine, Path(options.site)))
+        return 0
+    done = Run(options)
+    for group, step in chosen(options.steps):
+        done.step(group, step)
+    done.evidence()
+    print("not as it must be: " + ", ".join(done.bad) if done.bad else "all as it must be", flush=True)
+    return 1 if done.bad else 0
 
 
 if __name__ == "__main__":
