@@ -68,13 +68,15 @@ def hang_up(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
-def hang_up_once(then: Callable[[BaseHTTPRequestHandler], None]) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Close the connection without a word the first time, then answer."""
+def once(
+    first: Callable[[BaseHTTPRequestHandler], None], *, then: Callable[[BaseHTTPRequestHandler], None]
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """One answer the first time, another ever after."""
     times: list[int] = []
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         times.append(1)
-        return hang_up(request) if len(times) == 1 else then(request)
+        return first(request) if len(times) == 1 else then(request)
 
     return answer
 

@@ -26,7 +26,7 @@ from launchpad.runtime.base import (
 from launchpad.runtime.docker import connect, container_of, create_body, info_of
 from launchpad.runtime.docker.client import unavailable
 from tests.runtime.conftest import IMAGE, DockerStage, Program, eventually
-from tests.runtime.stub_engine import Answers, chunked, hang_up, hang_up_once, stub_engine
+from tests.runtime.stub_engine import Answers, chunked, hang_up, once, stub_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,17 @@ FULL_BODY = {
         "Memory": 2048,
         "MemorySwap": 2048,
     },
+}
+
+
+#: An inspect document of a container that was created and never started.
+LEFT = {
+    "Id": "ab12",
+    "Name": "/x",
+    "Image": "sha256:1",
+    "Created": "2026-11-23T00:00:00Z",
+    "State": {"Status": "created", "ExitCode": 0, "StartedAt": "0001-01-01T00:00:00Z"},
+    "Config": {"Image": "x:1", "Labels": {}},
 }
 
 
@@ -261,7 +272,7 @@ def test_a_foreign_error_without_a_secret_is_kept_as_the_cause(engine: Answers, 
 
 
 def test_a_read_is_asked_again_where_the_connection_broke(engine: Answers, bad_day: Runtime) -> None:
-    engine.at("/info", hang_up_once(engine.json(200, {"ServerVersion": "20.10.24"})))
+    engine.at("/info", once(hang_up, then=engine.json(200, {"ServerVersion": "20.10.24"})))
     assert bad_day.info().version == "20.10.24"
 
 
@@ -272,17 +283,27 @@ def test_an_act_is_never_repeated(engine: Answers, bad_day: Runtime) -> None:
     assert sum(asked.endswith("/start") for asked in engine.asked) == 1
 
 
+def test_a_removal_that_somebody_else_began_is_waited_for(engine: Answers, bad_day: Runtime) -> None:
+    engine.at("/containers/ab12", engine.json(409, {"message": "removal of container ab12 is already in progress"}))
+    engine.at("/containers/ab12/json", once(engine.json(200, LEFT), then=engine.json(404, {"message": "gone"})))
+    bad_day.remove("ab12")
+    assert engine.asked[1:] == ["DELETE /v1.41/containers/ab12", *["GET /v1.41/containers/ab12/json"] * 2]
+
+
+def test_of_a_container_that_is_gone_nothing_more_is_asked(engine: Answers, bad_day: Runtime) -> None:
+    bad_day.remove("ab12")
+    assert engine.asked[1:] == ["DELETE /v1.41/containers/ab12"]
+
+
+def test_a_removal_that_the_engine_refuses_is_an_error(engine: Answers, bad_day: Runtime) -> None:
+    engine.at("/containers/ab12", engine.json(409, {"message": "a device is busy"}))
+    with pytest.raises(ContainerError, match="cannot remove container ab12: a device is busy"):
+        bad_day.remove("ab12")
+
+
 def test_a_container_whose_creation_was_never_confirmed_is_removed(engine: Answers, bad_day: Runtime) -> None:
-    left = {
-        "Id": "ab12",
-        "Name": "/x",
-        "Image": "sha256:1",
-        "Created": "2026-11-23T00:00:00Z",
-        "State": {"Status": "created", "ExitCode": 0, "StartedAt": "0001-01-01T00:00:00Z"},
-        "Config": {"Image": "x:1", "Labels": {}},
-    }
     engine.at("/containers/create", hang_up)
-    engine.at("/containers/x/json", engine.json(200, left))
+    engine.at("/containers/x/json", engine.json(200, LEFT))
     engine.at("/containers/ab12", engine.json(200, {}))
     with pytest.raises(RuntimeUnavailable):
         bad_day.create(small(), {})
