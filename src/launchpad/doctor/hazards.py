@@ -173,7 +173,7 @@ SIGNATURES: Final = (
         r"|requires a FlashInfer DSV4 sparse MLA decode specialization",
         "fatal",
         "FlashInfer in this image has no SM120 kernel for this attention shape",
-        hint="turn speculative decoding off, use FlashInfer >= 0.6.18, or set SGLANG_SM120_FLASHMLA_BACKEND=triton",
+        hint="remove the table [speculative], use FlashInfer >= 0.6.18, or set SGLANG_SM120_FLASHMLA_BACKEND=triton",
         source="https://github.com/sgl-project/sglang/pull/33407",
     ),
     _row(
@@ -189,7 +189,7 @@ SIGNATURES: Final = (
         r"Only EAGLE and DSPARK speculative algorithms are supported for DeepseekV4",
         "fatal",
         "SGLang takes EAGLE (top-k 1) and DSPARK for DeepSeek V4 and no other speculation",
-        hint="remove speculative-algorithm from engine_args, or set it to EAGLE with speculative-eagle-topk = 1",
+        hint='write [speculative] with method = "mtp" or "dspark" in the place of what drafts now, or leave both away',
         source="sglang 0.5.23 deepseek_v4_hook.py",
         basis="seen",
     ),
@@ -313,7 +313,7 @@ SIGNATURES: Final = (
         r"CUDA error: (an illegal memory access was encountered|unspecified launch failure|device-side assert triggered)",
         "recoverable",
         "a CUDA kernel failed, which ends the process and not the GPU",
-        hint="if it comes back, turn speculative decoding off, or take another image version; dmesg | grep -i xid tells more",
+        hint="if it comes back, remove the table [speculative], or take another image version; dmesg | grep -i xid tells more",
         source="https://docs.nvidia.com/cuda/cuda-runtime-api/ (cudaError: the process must be terminated and relaunched)",
     ),
     _row(

@@ -156,7 +156,7 @@ def _speculation(case: Case) -> Iterator[Seen]:
     elif said != "DSPARK" and (topk := flag(case, "speculative-eagle-topk")) not in {None, "1"}:
         yield Seen(
             f"{name(case)} sets speculative-eagle-topk {topk}; DeepSeek V4 takes 1 only",
-            hint="set speculative-eagle-topk = 1 under engine_args",
+            hint='write [speculative] with method = "mtp" instead, which sets it to 1',
         )
 
 
@@ -386,7 +386,7 @@ RULES: Final = (
         severity="blocks",
         title="Speculation that DeepSeek V4 refuses",
         look=_speculation,
-        hint="remove speculative-algorithm from engine_args, or set it to EAGLE with speculative-eagle-topk = 1",
+        hint='write [speculative] with method = "mtp" (or "dspark") in the place of speculative-algorithm, or leave both away',
         source="wheel sglang 0.5.23, deepseek_v4_hook.py",
         as_of=AS_OF,
         basis="measured",
@@ -398,8 +398,8 @@ RULES: Final = (
         severity="blocks",
         title="DSPARK on SM120 with an older FlashInfer",
         look=_dspark,
-        hint='remove speculative-algorithm from engine_args, or set SGLANG_SM120_FLASHMLA_BACKEND = "triton" under '
-        "env (slower)",
+        hint="remove the table [speculative] (or speculative-algorithm from engine_args), or set "
+        'SGLANG_SM120_FLASHMLA_BACKEND = "triton" under env (slower)',
         source="https://github.com/sgl-project/sglang/pull/33407",
         as_of=AS_OF,
         basis="reported",
@@ -412,7 +412,7 @@ RULES: Final = (
         severity="informs",
         title="EAGLE on SM120 is not verified",
         look=_eagle,
-        hint="measure with and without speculative-algorithm; keep what is faster and stays up",
+        hint="measure with and without the table [speculative]; keep what is faster and stays up",
         source=_COOKBOOK,
         as_of=AS_OF,
         basis="reported",
