@@ -14,7 +14,7 @@ OWN_RIG: Final[Mapping[str, str | None]] = {
     "qwen3-embedding-vllm-shared": "4x-rtx-pro-6000",
     "v4-flash-dynamo-trtllm-gb300": "4x-gb300",
     "v4-flash-nim": "4x-rtx-pro-6000",
-    "v4-flash-sglang-h200-tp2": "2x-h200",
+    "v4-flash-sglang-h200-tp2": "2x-h200-measured",
     "v4-flash-sglang-tp2": "4x-rtx-pro-6000",
     "v4-flash-sglang-tp4": "4x-rtx-pro-6000",
     "v4-flash-sglang-tp4-dp2": "8x-rtx-pro-6000-server",
