@@ -41,10 +41,9 @@ ENV = {
     "NCCL_NVLS_ENABLE": "0",
     "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
     "NVSHMEM_DISABLE_NVLS": "1",
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-    "VLLM_NO_USAGE_STATS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+ENGINE_ENV = {"vllm": {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_NO_USAGE_STATS": "1"}, "sglang": {}}
 ENGINE_ARGS = {
     "vllm": {},
     "sglang": {"attention-backend": "triton", "sampling-backend": "pytorch"},
@@ -118,7 +117,7 @@ def profile(wish: Wish, model: Path, *, hosted: bool = True) -> str:
         return "\n".join(lines) + "\n"
     lines += [
         "[env]",
-        *(f"{key} = {json.dumps(value)}" for key, value in ENV.items()),
+        *(f"{key} = {json.dumps(value)}" for key, value in {**ENV, **ENGINE_ENV[wish.engine]}.items()),
         f"PATH = {json.dumps('/opt/engine/bin:' + os.environ['PATH'])}",
         f"LD_LIBRARY_PATH = {json.dumps(os.environ.get('LD_LIBRARY_PATH', ''))}",
     ]
