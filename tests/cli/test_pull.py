@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,6 +192,28 @@ def test_the_engines_own_volume_is_filled_as_the_hubs_cache_is(hub: StandInHub, 
     cache = tmp_path / "volume" / "hub" / "models--acme--small-model"
     assert (cache / "refs" / "main").read_text() == COMMIT
     assert (cache / "snapshots" / COMMIT / SHARD).read_bytes() == hub.files[SHARD]
+
+
+def test_a_pull_that_is_killed_goes_on_where_it_stopped(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path
+) -> None:
+    """The command itself, in a process of its own, killed in the middle of a shard; the second run asks for the rest alone."""
+    hub.files[SHARD] = os.urandom(128 * 2**20)
+    words = (sys.executable, "-m", "launchpad", "pull", str(profile), "--model-only", "--allow-unpinned")
+    killed = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (came := sum(path.stat().st_size for path in folder.rglob(f"{SHARD}*.incomplete"))) > 2**20:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    killed.kill()
+    killed.wait()
+    ended = pull(launchpad, profile, "--allow-unpinned")
+    begins = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in hub.ranges(SHARD) if asked is not None]
+
+    assert ended.code == 0, ended.err
+    assert came <= begins[-1] < 128 * 2**20
+    assert (folder / SHARD).read_bytes() == hub.files[SHARD]
 
 
 def test_a_commit_of_the_lock_is_found_by_the_name_that_the_engine_asks_for(hub: StandInHub, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 from dataclasses import dataclass, field
@@ -17,10 +19,13 @@ import docker
 import docker.errors
 import pytest
 
+from tests.e2e.faults.engine import private_engine
 from tests.e2e.harness import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.e2e.faults.engine import Engine
 
 #: What the image holds besides the stand-in server: enough of a Python for versions to be read.
 SITE = "usr/lib/python3/dist-packages"
@@ -141,6 +146,45 @@ def test_verifying_runs_nothing_and_leaves_nothing(bench: Bench) -> None:
     assert mine
     assert not {"start", "exec_create"} & set(mine)
     assert bench.rig.client.api.containers(all=True, filters={"ancestor": bench.tag}) == []
+
+
+#: launchpad with every way out of this machine closed but the one to the Docker Engine.
+OFFLINE = """
+import os, sys
+from urllib.parse import urlsplit
+
+engine = urlsplit(os.environ.get("DOCKER_HOST", "")).hostname
+
+def refuse(event, words):
+    if event == "socket.getaddrinfo" and words[0] != engine:
+        raise SystemExit(f"asked for the address of {words[0]}")
+    if event == "socket.connect" and isinstance(words[1], tuple) and words[1][0] != engine:
+        raise SystemExit(f"connected to {words[1]}")
+
+sys.addaudithook(refuse)
+sys.argv[0] = "launchpad"
+from launchpad.cli.main import main
+main()
+"""
+
+
+def offline(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``launchpad WORDS`` where nothing but the Docker Engine can be reached."""
+    command = (sys.executable, "-c", OFFLINE, *words)
+    return subprocess.run(
+        command, env=bench.rig.environ, cwd=bench.rig.root, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_verifying_needs_no_network(bench: Bench) -> None:
+    bench.lock("--weights")
+    ran = offline(bench, "verify", bench.name, "--weights", "--json")
+    assert (ran.returncode, json.loads(ran.stdout or "{}").get("holds")) == (0, True), ran.stderr
+
+
+def test_a_way_out_that_is_closed_is_noticed(bench: Bench) -> None:
+    ran = offline(bench, "pull", bench.name, "--model-only", "--allow-unpinned")
+    assert "asked for the address of" in ran.stderr
 
 
 def test_a_rebuilt_image_is_named_with_the_layer_and_the_versions_that_changed(bench: Bench) -> None:
@@ -290,6 +334,29 @@ def test_an_export_comes_up_where_no_registry_is(bench: Bench, exported: Path, t
     assert bench.rig.run("verify", bench.name, "--weights", "--json", env=other).ends(0).json["holds"] is True
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == [f"{bench.name}.lock", f"{bench.name}.toml"]
     assert 'pull = "never"' in (tmp_path / "other" / f"{bench.name}.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def other_engine() -> Iterator[Engine]:
+    """A second Docker Engine, which has no image and reaches no registry."""
+    with private_engine() as engine:
+        yield engine
+
+
+def test_an_export_serves_on_another_docker_engine_with_another_state(
+    bench: Bench, tmp_path: Path, other_engine: Engine
+) -> None:
+    bench.lock("--weights")
+    bench.rig.run("lock", "--export", str(tmp_path / "usb"), bench.name).ends(0)
+    other = elsewhere(bench, tmp_path) | {"DOCKER_HOST": other_engine.host}
+    bench.rig.run("lock", "--import", str(tmp_path / "usb"), env=other).ends(0, "imported")
+    try:
+        assert bench.rig.run("verify", bench.name, "--weights", "--json", env=other).ends(0).json["holds"] is True
+        bench.rig.run("up", bench.name, env=other).ends(0, "READY")
+        (bench.model / "tokenizer.json").write_text('{"added": 1}')
+        bench.rig.run("up", bench.name, env=other).ends(4, "lock.model-file", "tokenizer.json")
+    finally:
+        bench.rig.run("down", bench.name, env=other).ends(0)
 
 
 def test_a_profile_is_exported_with_what_it_extends(bench: Bench, exported: Path) -> None:
