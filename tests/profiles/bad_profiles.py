@@ -243,7 +243,7 @@ KEYS = (
         "an engine that we do not know",
         '"vllm"',
         '"vlm"',
-        '3: engine: must be "sglang" or "vllm" or "trtllm" or "dynamo" or "nim" or "generic"; has "vlm", did you mean "vllm"?',
+        '3: engine: must be "sglang" or "vllm" or "trtllm" or "dynamo" or "nim" or "hosted" or "generic"; has "vlm", did you mean "vllm"?',
     ),
     add(
         "a basis that we do not know",

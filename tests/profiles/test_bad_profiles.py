@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_the_profile_that_the_bad_ones_are_made_of_is_sound(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SOUND)
 
-    assert Catalog((tmp_path,)).load("small").profile.publish.port == 8000
+    assert Catalog((tmp_path,)).load("small").profile.own_publish.port == 8000
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)

@@ -281,7 +281,7 @@ def test_tables_merge_and_scalars_and_lists_replace(tmp_path: Path) -> None:
     profile = Catalog((tmp_path,)).load("top").profile
 
     assert profile.engine_args == {"a": 1, "b": [3], "c": True}
-    assert (profile.publish.port, profile.env, profile.summary) == (9000, {"X": "base"}, "a small one")
+    assert (profile.own_publish.port, profile.env, profile.summary) == (9000, {"X": "base"}, "a small one")
 
 
 def test_the_layers_are_told_from_the_base_up(tmp_path: Path) -> None:

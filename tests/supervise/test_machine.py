@@ -141,6 +141,43 @@ def test_a_start_that_failed_while_it_was_asked_again_is_not_the_last() -> None:
     assert (failed.phase, after.phase, effects) == (Phase.FAILED, Phase.STARTING, ("clear", "start"))
 
 
+# ---- hosted endpoints -----------------------------------------------------------------------------------------------
+
+_GONE = machine.Verdict(fatal=True, reason="https://api answers 410: gone", hint="take another model")
+_NO_RESTART = replace(POLICY, dead_after=None)
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.READY, Phase.UNREADY])
+def test_an_answer_that_ends_everything_fails_at_once_with_its_hint(phase: Phase) -> None:
+    state, sighting = standing(phase)
+    probe = machine.ProbeSeen(1, ok=False, detail="410", ends=_GONE)
+    after, _ = step(state, replace(sighting, probe=probe), _NO_RESTART)
+    assert (after.phase, after.hint) == (Phase.FAILED, "take another model")
+
+
+def test_an_answer_that_ends_a_start_fails_it() -> None:
+    state, sighting = standing(Phase.STARTING)
+    probe = machine.ProbeSeen(1, ok=False, detail="401", ends_start=_GONE)
+    assert step(state, replace(sighting, probe=probe), _NO_RESTART)[0].phase is Phase.FAILED
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.UNREADY])
+def test_what_ends_a_start_is_waited_out_by_one_that_has_served(phase: Phase) -> None:
+    state, sighting = standing(phase)
+    for number in range(1, 50):
+        probe = machine.ProbeSeen(number, ok=False, detail="402", hint="top it up", ends_start=_GONE)
+        state, effects = step(state, replace(sighting, probe=probe), _NO_RESTART)
+        assert effects == ()
+    assert state.phase is Phase.UNREADY
+
+
+def test_unready_keeps_the_hint_of_the_answer_that_made_it_so() -> None:
+    state, sighting = standing(Phase.READY)
+    probe = machine.ProbeSeen(9, ok=False, detail="402", hint="top it up", ends_start=_GONE)
+    after, _ = step(replace(state, bad_streak=POLICY.unready_after - 1), replace(sighting, probe=probe), _NO_RESTART)
+    assert (after.phase, after.hint) == (Phase.UNREADY, "top it up")
+
+
 # ---- waiting --------------------------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,7 @@ def ask(
         world,
         target,
         {**said, **_body(target.model, _text(name, asked), max_tokens, system)},
-        _headers(world, name, key_env),
+        _headers(world, target, key_env),
         talk,
         raw=raw,
     )
@@ -155,12 +155,19 @@ def _mode(target: _Target, think: str | None) -> tuple[Mode | None, dict[str, An
         it = reasoning.Served("an unknown engine", None)
     else:
         words = [word for container in spec.containers for word in container.command]
-        it = reasoning.served(spec.engine, spec.image.named, (spec.model, spec.model_path, *words))
+        whence = spec.hosted.base_url if spec.hosted is not None else spec.own_image.named
+        it = reasoning.served(spec.engine, whence, (spec.model, spec.model_path, *words))
     wanted = named or (reasoning.short(spec.reasoning) if spec is not None and spec.reasoning else None)
     if wanted is None and reasoning.way_of(it) is None:
         return None, {}
     mode = wanted or "non-think"
-    return mode, reasoning.request(mode, it)
+    try:
+        return mode, reasoning.request(mode, it)
+    except reasoning.UnknownMode as error:
+        if named is not None:
+            raise
+        render.say(f"asked without the profile's reasoning mode: {error.message}")
+        return None, {}
 
 
 def _text(name: str, question: str) -> str:
@@ -182,12 +189,15 @@ def _body(model: str, question: str, max_tokens: int | None, system: str | None)
     return body if max_tokens is None else {**body, "max_tokens": max_tokens}
 
 
-def _headers(world: World, name: str, key_env: str | None) -> dict[str, str]:
-    """The key, by the variable's name; no error text repeats what might be the key itself."""
+def _headers(world: World, target: _Target, key_env: str | None) -> dict[str, str]:
+    """The key, by the variable's name, or as the profile of a hosted endpoint says; no error text repeats what might be the key."""
+    from launchpad.deploy.apply import key_of, read_secrets
     from launchpad.errors import LaunchpadError
 
+    name, spec = target.name, target.spec
     if key_env is None:
-        return {}
+        key = key_of(spec, read_secrets(spec, world.environ)) if spec is not None and spec.hosted is not None else None
+        return {"Authorization": f"Bearer {key}"} if key else {}
     if not _ENV_NAME.fullmatch(key_env):
         raise LaunchpadError(
             f"cannot ask {name}: --key-env takes the name of an environment variable, never the key itself",

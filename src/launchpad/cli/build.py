@@ -80,15 +80,15 @@ def recipe_of(world: World, profile: Profile, info: RuntimeInfo | None, *, class
     from launchpad.deploy.build import Recipe, template_path
     from launchpad.errors import ImageError
 
-    wanted = profile.image.build
+    wanted = profile.own_image.build
     if wanted is None:
         raise ImageError(
-            f"cannot build {profile.image.reference}: the profile names no template, so the image is pulled",
-            hint=f"docker pull {profile.image.reference}",
+            f"cannot build {profile.own_image.reference}: the profile names no template, so the image is pulled",
+            hint=f"docker pull {profile.own_image.reference}",
         )
     folder = template_path(wanted.template, world.templates())
     return Recipe(
-        profile.image.reference, wanted.template, dict(wanted.args), folder, world.environ, info, classic=classic
+        profile.own_image.reference, wanted.template, dict(wanted.args), folder, world.environ, info, classic=classic
     )
 
 

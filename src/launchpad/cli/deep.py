@@ -97,7 +97,7 @@ def subject_of(world: World, facts: RigFacts, spec: Spec | None, image: str | No
     from launchpad.doctor.deep.plan import Subject, nccl_env
     from launchpad.model.checkpoint import inspect_checkpoint
 
-    reference = image or (spec.image.reference if spec is not None else None)
+    reference = image or (spec.own_image.reference if spec is not None else None)
     under_test = _image(world, reference) if reference is not None and in_container else None
     if spec is None:
         gpus, server, checkpoint = facts.gpus or (), None, None

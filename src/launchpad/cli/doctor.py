@@ -133,7 +133,7 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     from launchpad.errors import LaunchpadError, NotFoundError, ProfileError
 
     wish = launch.load(world, name, rig=rig)
-    runtime, unseen = _runtime(world)
+    runtime, unseen = (world.runtime_for(hosted=True), ()) if wish.hosted else _runtime(world)
     try:
         drawn = launch.draft(world, wish, runtime, image_schema=image_schema)
     except (NotFoundError, ProfileError):
@@ -141,9 +141,9 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     except LaunchpadError as error:
         seat = Finding("rig.cannot-place", "blocks", error.message, error.hint)
         return Diagnosis(str(wish.loaded.path), wish.facts, worst_first((seat, *_examine(Case(wish.facts)))), unseen)
-    if runtime is not None and drawn.found.image is None:
-        unseen = (*unseen, f"inside image {drawn.spec.image.reference}: it is not on this Docker Engine")
-    if drawn.flags_of is None and drawn.spec.engine != "generic":
+    if runtime is not None and drawn.found.image is None and not wish.hosted:
+        unseen = (*unseen, f"inside image {drawn.spec.own_image.reference}: it is not on this Docker Engine")
+    if drawn.flags_of is None and drawn.spec.engine not in {"generic", "hosted"}:
         unseen = (
             *unseen,
             f"flags: it is not known which {drawn.spec.engine} release reads them; --image-schema names one",

@@ -148,12 +148,14 @@ def _examined(world: World, spec: Spec) -> tuple[str, bool]:
     from launchpad.errors import ContainerError, ImageError
     from launchpad.supervise.rollback import claims, refuse_claimed
 
-    found = observe(spec, world.runtime, world.owner)
-    if found.image is None:
+    launch.refuse_other_kind(world, spec)
+    runtime = world.runtime_for(hosted=spec.hosted is not None)
+    found = observe(spec, runtime, world.owner)
+    if found.image is None and spec.image is not None:
         raise ImageError(
-            f"cannot roll {spec.name} back: image {spec.image.reference} is not on this Docker Engine any more",
-            hint=f"docker pull {spec.image.reference}"
-            if spec.image.build_template is None
+            f"cannot roll {spec.name} back: image {spec.own_image.reference} is not on this Docker Engine any more",
+            hint=f"docker pull {spec.own_image.reference}"
+            if spec.own_image.build_template is None
             else f"launchpad up {spec.name}",
         )
     if found.strangers:
@@ -161,7 +163,7 @@ def _examined(world: World, spec: Spec) -> tuple[str, bool]:
             f"cannot roll {spec.name} back: container {found.strangers[0].name} belongs to another launchpad",
             hint="use that one's LAUNCHPAD_STATE_DIR",
         )
-    refuse_claimed(spec, claims(spec.name, world.store, world.runtime, world.clock.now()))
+    refuse_claimed(spec, claims(spec.name, world.store, runtime, world.clock.now()))
     read_secrets(spec, world.environ)
     before = launch.last_wanted(world, spec.name)
     warm = spec.cache is not None and found.cache_exists and world.store.cache_warmed(spec.cache.volume) is not None

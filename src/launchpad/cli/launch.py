@@ -9,6 +9,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
+from launchpad.cli.fallback import fallback_findings
 from launchpad.deploy.lock import IDS as LOCK_IDS
 from launchpad.deploy.observe import Observed, observe, ours
 from launchpad.deploy.plan import Plan, make_plan
@@ -44,6 +45,11 @@ class Wish:
         """The deployment's name."""
         return self.loaded.name
 
+    @property
+    def hosted(self) -> bool:
+        """Whether somebody else runs it, so that nothing is to be launched here."""
+        return self.loaded.profile.hosted is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -77,7 +83,7 @@ def draft(
 
     ``accept`` names hazards that may stand in the way no longer, ``image_schema`` the engine version whose flags count.
     """
-    wish = replace(wish, facts=here(world, wish.facts, runtime))
+    wish = wish if wish.hosted else replace(wish, facts=here(world, wish.facts, runtime))
     claims = world.claims(wish.name, runtime)
     before = last_wanted(world, wish.name)
     keep = tuple(gpu.uuid for gpu in before.spec.gpus) if before is not None else ()
@@ -88,8 +94,9 @@ def draft(
     profile = wish.loaded.profile
     taken = claims.taken(profile.gpus.share if profile.gpus else None)
     spec = resolve(wish.name, profile, wish.facts, taken=taken, keep=keep, image_id=real.id if real else None)
-    known, flags_of = _hazards(world, wish, spec, real, runtime, image_schema)
-    hazards = accepted((*known, *_drifts(world, wish, spec, runtime)), accept)
+    known, flags_of = ((), None) if wish.hosted else _hazards(world, wish, spec, real, runtime, image_schema)
+    drifts = () if wish.hosted else _drifts(world, wish, spec, runtime)
+    hazards = accepted((*known, *drifts), accept)
     spec = replace(spec, accepted=tuple(sorted({item.id for item in hazards if item.id in accept})))
     if wish.rehearsal is not None:
         from launchpad.rehearse.deployment import rehearse
@@ -103,7 +110,32 @@ def draft(
     is_here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None and before.wanted else None
     checks = preflight(spec, wish.facts, found, claims, _eyes(world, published) if is_here else None)
-    return Draft(spec, found, made, worst_first((*checks, *hazards)), warm, flags_of)
+    found_wrong = worst_first((*checks, *hazards, *fallback_findings(world, spec.fallback)))
+    return Draft(spec, found, made, found_wrong, warm, flags_of)
+
+
+def refuse_hosted(loaded: Loaded, doing: str, instead: str) -> None:
+    """Raise where a hosted profile has nothing of what a command is about; ``instead`` is the hint, with ``{name}`` in it."""
+    if loaded.profile.hosted is not None:
+        raise LaunchpadError(
+            f"cannot {doing} {loaded.name}: it is hosted elsewhere, and nothing of it runs or lies here",
+            hint=instead.format(name=loaded.name),
+        )
+
+
+def refuse_other_kind(world: World, spec: Spec) -> None:
+    """Raise where what is up under the name runs here and ``spec`` is hosted, or the other way round.
+
+    Who looks after the one is blind for the other.
+    """
+    before = last_wanted(world, spec.name)
+    if before is None or (before.spec.hosted is None) == (spec.hosted is None):
+        return
+    if before.wanted or world.store.deployment(spec.name).supervisor_pid() is not None:
+        kind = "runs here" if before.spec.hosted is None else "is hosted elsewhere"
+        raise LaunchpadError(
+            f"cannot bring {spec.name} up: what is up under that name {kind}", hint=f"launchpad down {spec.name}"
+        )
 
 
 def here(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
@@ -240,7 +272,7 @@ def fetch(world: World, wish: Wish, drawn: Draft, runtime: Runtime, progress: Ca
     elif "build" in actions:
         _build(world, drawn.spec, runtime, progress)
     elif "pull" in actions:
-        runtime.pull(drawn.spec.image.reference, progress)
+        runtime.pull(drawn.spec.own_image.reference, progress)
 
 
 def last_wanted(world: World, name: str) -> Wanted[Spec] | None:
@@ -257,7 +289,7 @@ def want(world: World, spec: Spec, *, wanted: bool, rollback: bool = True, renew
 
 
 def _image(wish: Wish, runtime: Runtime | None) -> Image | None:
-    if runtime is None:
+    if runtime is None or wish.hosted:
         return None
     if wish.rehearsal is not None:
         from launchpad.rehearse.image import image_tag
@@ -291,12 +323,12 @@ def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Trans
     from launchpad.deploy.build import Recipe, make_image, template_path
     from launchpad.runtime.base import Transfer
 
-    template = spec.image.build_template
+    template = spec.own_image.build_template
     if template is None:
-        raise ImageError(f"cannot build {spec.image.reference}: the profile names no template")
+        raise ImageError(f"cannot build {spec.own_image.reference}: the profile names no template")
     folder = template_path(template, world.templates())
-    args = dict(spec.image.build_args)
-    recipe = Recipe(spec.image.reference, template, args, folder, world.environ, runtime.info())
+    args = dict(spec.own_image.build_args)
+    recipe = Recipe(spec.own_image.reference, template, args, folder, world.environ, runtime.info())
     checked_at = world.clock.now().isoformat(timespec="seconds")
     make_image(recipe, runtime, checked_at, progress, lambda remark: progress(Transfer(remark)))
 

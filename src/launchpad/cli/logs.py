@@ -41,8 +41,13 @@ def logs(
     """
     from collections import deque
 
+    from launchpad.cli import launch
+
     world = World()
     deployment = world.store.known(name)
+    if not deployment.log_path.exists() and (wanted := launch.last_wanted(world, name)) and wanted.spec.hosted:
+        render.say(f"{name} is hosted elsewhere: nothing of it runs here that could log; launchpad events {name}")
+        return
     after = _moment(world, since)
     source = _lines(world, deployment, after)
     try:

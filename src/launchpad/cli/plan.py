@@ -10,7 +10,7 @@ from launchpad.cli import complete, render
 from launchpad.cli.world import World
 
 if TYPE_CHECKING:
-    from launchpad.cli.launch import Draft
+    from launchpad.cli.launch import Draft, Wish
     from launchpad.runtime.base import Runtime
 
 NameArgument = Annotated[
@@ -35,7 +35,8 @@ def plan(
     from launchpad.store.files import builtins
 
     world = World()
-    drawn = launch.draft(world, launch.load(world, name, rig=rig), _runtime(world, rig))
+    wish = launch.load(world, name, rig=rig)
+    drawn = launch.draft(world, wish, _runtime(world, wish))
     if as_json:
         render.answer_json(
             {
@@ -67,7 +68,9 @@ def show(
     from launchpad.cli import launch
 
     world = World()
-    drawn = launch.draft(world, launch.load(world, name, rig=rig), _runtime(world, rig))
+    wish = launch.load(world, name, rig=rig)
+    launch.refuse_hosted(wish.loaded, "render", "its spec is all there is: launchpad plan {name} --json")
+    drawn = launch.draft(world, wish, _runtime(world, wish))
     match form:
         case "docker":
             _docker(drawn)
@@ -90,12 +93,12 @@ def _docker(drawn: Draft) -> None:
         render.out(docker_line(container))
 
 
-def _runtime(world: World, rig: str | None) -> Runtime | None:
+def _runtime(world: World, wish: Wish) -> Runtime | None:
     """On a recorded rig the Docker Engine is only a help; on this one it is part of the answer."""
     from launchpad.errors import RuntimeUnavailable
 
-    if rig is None:
-        return world.runtime
+    if wish.facts.recorded is None or wish.hosted:
+        return world.runtime_for(hosted=wish.hosted)
     try:
         world.runtime.info()
     except RuntimeUnavailable as error:

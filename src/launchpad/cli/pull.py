@@ -79,7 +79,7 @@ def _pull_image(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object]:
     from launchpad.deploy.lock import ImagePin, drifts
     from launchpad.engines.base import image_reference
 
-    wish, reference = loaded.profile.image, image_reference(loaded.profile)
+    wish, reference = loaded.profile.own_image, image_reference(loaded.profile)
     if wish.build is not None:
         ask.out(f"image      {reference} is made here, from template {wish.build.template}: `up` builds it")
         return {"reference": reference, "id": None, "built": True}

@@ -114,12 +114,12 @@ def plan(spec: Spec, made: Plan, *, warm: bool) -> str:
     essentials = [
         ("deployment", spec.name + (f"  (REHEARSAL on recorded rig {spec.rehearsal.rig})" if spec.rehearsal else "")),
         ("profile", spec.summary),
-        ("engine", f"{spec.engine}, image {spec.image.reference}"),
+        ("engine", spec.engine + (f", image {spec.image.reference}" if spec.image is not None else "")),
         ("model", spec.model + (f" from {spec.model_path}" if spec.model_path else "")),
-        ("rig", spec.rig),
-        ("gpus", gpus_text(spec)),
+        *([("rig", spec.rig), ("gpus", gpus_text(spec))] if spec.hosted is None else []),
         ("endpoint", f"{spec.endpoint}/v1"),
-        ("cache", _cache(spec, warm=warm)),
+        *([("cache", _cache(spec, warm=warm))] if spec.hosted is None else []),
+        *([("fallback", f"{spec.fallback}, for people: nothing is sent there by itself")] if spec.fallback else []),
         ("spec", spec.hash),
     ]
     width = max(len(name) for name, _ in essentials)

@@ -303,7 +303,10 @@ def _lenient(spec: Spec) -> Spec:
         replace(container, secrets=tuple(replace(secret, required=False) for secret in container.secrets))
         for container in spec.containers
     )
-    return replace(spec, containers=containers)
+    hosted = spec.hosted
+    if hosted is not None and hosted.key is not None:
+        hosted = replace(hosted, key=replace(hosted.key, required=False))
+    return replace(spec, containers=containers, hosted=hosted)
 
 
 def _readme(title: str, members: list[Member], redactor: Redactor) -> str:

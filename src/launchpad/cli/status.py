@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launchpad.cli import complete, render
+from launchpad.cli.fallback import fallback_of, fallback_text
 from launchpad.cli.world import World
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def status_of(world: World, deployment: Deployment) -> dict[str, Any]:
         "traffic": _traffic(snapshot),
         "power_cap_w": snapshot.power_cap_w,
         "crashes": snapshot.crashes,
+        "hosted": snapshot.hosted,
+        "fallback": fallback_of(world, snapshot.fallback),
     }
 
 
@@ -190,6 +193,8 @@ def _unseen(world: World, deployment: Deployment, pid: int | None) -> dict[str, 
         "traffic": None,
         "power_cap_w": spec.power_cap_w if spec else None,
         "crashes": 0,
+        "hosted": bool(spec and spec.hosted),
+        "fallback": fallback_of(world, spec.fallback if spec else None),
     }
 
 
@@ -200,6 +205,8 @@ def _without_supervisor(world: World, deployment: Deployment, snapshot: Snapshot
     from launchpad.supervise.snapshot import ContainerView
 
     last = f"no supervisor runs; it last saw {snapshot.state.phase} {render.ago(snapshot.updated_at, world.clock.now())} ago"
+    if snapshot.hosted:
+        return (), f"{last}; launchpad up {snapshot.name} asks it again"
     try:
         found = ours(world.runtime.containers(deployment.name), world.owner)
     except LaunchpadError as error:
@@ -226,7 +233,7 @@ def _row(world: World, view: dict[str, Any]) -> tuple[str, ...]:
         view["name"],
         view["phase"],
         render.ago(moment(view["since"]), world.clock.now()),
-        _port(view["endpoint"]),
+        "hosted" if view["hosted"] else _port(view["endpoint"]),
         _indices([gpu["index"] for gpu in gpus]),
         _sum(gpus, "memory_used_bytes"),
         _watts(view),
@@ -245,6 +252,7 @@ def _notes(view: dict[str, Any]) -> list[str]:
     return [
         *([", ".join(filter(None, marks))] if any(marks) else []),
         *([f"waits for {view['waiting']}"] if view["waiting"] else []),
+        *([f"fallback {fallback_text(view['fallback'])}"] if view["fallback"] and not view["ready"] else []),
         *("! " + re.sub(r"^(GPU \d+) \(.*?\)", r"\1", alarm["message"]) for alarm in view["alarms"]),
     ]
 
@@ -316,6 +324,7 @@ def _one(world: World, view: dict[str, Any]) -> str:
         ("hint", view["hint"]),
         ("waits for", view["waiting"]),
         ("endpoint", f"{view['endpoint']}/v1  (model {view['model']})" if view["endpoint"] else "unknown"),
+        ("fallback", fallback_text(view["fallback"]) if view["fallback"] else None),
         ("traffic", _traffic_text(view["traffic"])),
         ("restarts", _restarts_text(view)),
         ("supervisor", f"process {supervisor['pid']}" if supervisor["alive"] else "none"),

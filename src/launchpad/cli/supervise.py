@@ -99,7 +99,7 @@ def _supervise(world: World, deployment: Deployment) -> int:
         deployment,
         world.store,
         Outside(
-            _at_boot(world, deployment) if notifier.heard else world.runtime,
+            _runtime(world, deployment, at_boot=notifier.heard),
             world.clock,
             world.prober,
             world.samples,
@@ -151,12 +151,16 @@ def _asked(world: World, name: str) -> bool:
     )
 
 
-def _at_boot(world: World, deployment: Deployment) -> Runtime:
-    """The runtime as a service meets it, which may be started before Docker and the driver are: then it does not answer yet."""
+def _runtime(world: World, deployment: Deployment, *, at_boot: bool) -> Runtime:
+    """The runtime of what is wanted. A service may be started before Docker and the driver are: then it does not answer yet."""
     from launchpad.deploy.spec import Spec
     from launchpad.store.state import Wanted
 
     wanted = deployment.read_wanted(Wanted[Spec], world.clock.now())
+    if wanted is not None and wanted.spec.hosted is not None:
+        return world.runtime_for(hosted=True)
+    if not at_boot:
+        return world.runtime
     uses_gpus = wanted is not None and bool(wanted.spec.gpus) and wanted.spec.rehearsal is None
     here = world.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
     driver = Driver(world.clock.monotonic, tuple(map(Path, _DRIVER_NODES))) if uses_gpus and here else None

@@ -113,8 +113,9 @@ def rehearse(
     world = World()
     _refuse_absent(world, rig, faults)
     choice = RehearsalChoice(rig, tuple(map(str, faults)), load_seconds)
-    render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
     wish = launch.load(world, name, rig=rig, rehearsal=choice)
+    launch.refuse_hosted(wish.loaded, "rehearse", "launchpad up {name} costs one short completion")
+    render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
     bring_up(world, wish, accept=accept or (), as_json=as_json, detach=detach, rollback=not no_rollback)
 
 
@@ -150,6 +151,8 @@ def _bring_up(
     rollback: bool,
 ) -> None:
     from launchpad.cli import launch
+    from launchpad.cli.fallback import fallback_of, fallback_text
+    from launchpad.errors import LaunchpadError
 
     _guard_rehearsal(world, wish)
     settled = _settle(world, wish, accept, fetched=False, rollback=rollback)
@@ -166,7 +169,12 @@ def _bring_up(
         return
     deployment = world.store.deployment(wish.name)
     ask = Ask(settled.offset, settled.generation, up=True)
-    snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
+    try:
+        snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
+    except LaunchpadError:
+        if (view := fallback_of(world, settled.drawn.spec.fallback)) is not None:
+            render.say(f"  fallback  {fallback_text(view)}")
+        raise
     if snapshot is not None:
         answer_ready(settled.drawn.spec, snapshot, as_json=as_json)
 
@@ -190,8 +198,10 @@ def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool,
     from launchpad.store.lock import held
 
     with held(world.store.rig_lock, f"bring {wish.name} up"):
-        drawn = launch.draft(world, wish, world.runtime, fetched=fetched, accept=accept)
+        runtime = world.runtime_for(hosted=wish.hosted)
+        drawn = launch.draft(world, wish, runtime, fetched=fetched, accept=accept)
         needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
+        launch.refuse_other_kind(world, drawn.spec)
         blocked = any(finding.severity == "blocks" for finding in drawn.findings)
         kept = drawn.plan.keeps and serves(world, drawn.spec)
         offset = world.store.deployment(wish.name).journal.end()
@@ -237,7 +247,8 @@ def take_down(world: World, name: str, *, as_json: bool, detach: bool) -> None:
         raise NotFoundError(
             f"cannot stop {name}: its spec is gone", hint=f"docker ps --filter label=io.launchpad.deployment={name}"
         )
-    left = ours(world.runtime.containers(name), world.owner)
+    runtime = world.runtime_for(hosted=before.spec.hosted is not None)
+    left = ours(runtime.containers(name), world.owner)
     if not before.wanted and not left and deployment.supervisor_pid() is None:
         render.say(f"{name} is down already")
         return
@@ -245,12 +256,13 @@ def take_down(world: World, name: str, *, as_json: bool, detach: bool) -> None:
     generation = launch.want(world, before.spec, wanted=False)
     if go(world, deployment, Ask(offset, generation, up=False), as_json=as_json, detach=detach) is None:
         return
-    if left := ours(world.runtime.containers(name), world.owner):
+    if left := ours(runtime.containers(name), world.owner):
         raise ContainerError(
             f"cannot prove {name} gone: container {left[0].name} is still there", hint=f"docker rm -f {left[0].name}"
         )
     if not as_json:
-        render.out(f"{name} is down: no container and no supervisor is left")
+        what = "no container and no supervisor is left" if before.spec.hosted is None else "nobody asks it any more"
+        render.out(f"{name} is down: {what}")
 
 
 def restart(
@@ -430,6 +442,8 @@ def serving_text(spec: Spec, snapshot: Snapshot) -> str:
 
 
 def _endpoint_text(spec: Spec) -> str:
+    if spec.hosted is not None:
+        return f'endpoint  {spec.endpoint}/v1\nmodel     {spec.model}\ntry       launchpad ask {spec.name} "Hello"'
     body = f'{{"model": "{spec.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
         f"endpoint  {spec.endpoint}/v1\n"

@@ -10,7 +10,7 @@ import os
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from launchpad.clock import SystemClock
 
@@ -106,11 +106,19 @@ class World:
 
         return claims_of(name, self.wanted_specs(), runtime.containers() if runtime else ())
 
-    def prober(self, base_url: str) -> Prober:
-        """Asks the server at ``base_url``."""
+    def runtime_for(self, *, hosted: bool) -> Runtime:
+        """What runs a deployment's containers: the Docker Engine, or nothing for one that is hosted elsewhere."""
+        if not hosted:
+            return self.runtime
+        from launchpad.runtime.none import NoRuntime
+
+        return cast("Runtime", NoRuntime())
+
+    def prober(self, base_url: str, key: str | None = None) -> Prober:
+        """Asks the server at ``base_url``; ``key`` is its bearer token."""
         from launchpad.health.http import HttpProber
 
-        return HttpProber(base_url, clock=self.clock)
+        return HttpProber(base_url, {"Authorization": f"Bearer {key}"} if key else None, clock=self.clock)
 
     def alerts(self) -> Alerts:
         """Who is told when something goes wrong; a configuration that cannot be used costs the alerts and nothing else."""

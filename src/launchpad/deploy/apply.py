@@ -23,15 +23,30 @@ _SECRET_BYTES = 64 * 1024
 
 
 def read_secrets(spec: Spec, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Values by container name and environment name; raises LaunchpadError naming the secret, never its value."""
+    """Values by container name and environment name; raises LaunchpadError naming the secret, never its value.
+
+    The key of a hosted endpoint is under the endpoint's own URL.
+    """
     return {
-        container.name: {
-            secret.env: value
-            for secret in container.secrets
-            if (value := _read_secret(spec.name, secret, environ)) is not None
+        where: {
+            secret.env: value for secret in secrets if (value := _read_secret(spec.name, secret, environ)) is not None
         }
-        for container in spec.containers
+        for where, secrets in named_in(spec).items()
     }
+
+
+def key_of(spec: Spec, secrets: Mapping[str, Mapping[str, str]]) -> str | None:
+    """The API key of a hosted deployment among what :func:`read_secrets` gave; None where it goes without one."""
+    if spec.hosted is None or spec.hosted.key is None:
+        return None
+    return secrets[spec.hosted.base_url].get(spec.hosted.key.env)
+
+
+def named_in(spec: Spec) -> dict[str, tuple[SecretRef, ...]]:
+    """The secrets that ``spec`` names, by container, or by the URL of a hosted endpoint."""
+    if spec.hosted is not None:
+        return {spec.hosted.base_url: () if spec.hosted.key is None else (spec.hosted.key,)}
+    return {container.name: container.secrets for container in spec.containers}
 
 
 def _read_secret(name: str, secret: SecretRef, environ: Mapping[str, str]) -> str | None:

@@ -63,7 +63,8 @@ def claims_of(name: str, wanted: Iterable[Spec], containers: Iterable[Container]
     for spec in wanted:
         if spec.name == name:
             continue
-        ports[spec.host, spec.port] = spec.name
+        if spec.hosted is None:
+            ports[spec.host, spec.port] = spec.name
         for gpu in spec.gpus:
             alone = spec.gpu_share is None or (gpu.uuid in gpus and gpu.uuid not in shares)
             if alone:

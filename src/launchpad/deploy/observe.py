@@ -40,6 +40,6 @@ def observe(spec: Spec, runtime: Runtime, owner: str) -> Observed:
     return Observed(
         containers=mine,
         strangers=tuple(container for container in found if container not in mine),
-        image=runtime.image(spec.image.reference),
+        image=runtime.image(spec.image.reference) if spec.image is not None else None,
         cache_exists=spec.cache is not None and runtime.volume_exists(spec.cache.volume),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from launchpad.deploy.spec import Spec
     from launchpad.runtime.base import ContainerSpec
 
-Action = Literal["pull", "build", "create-volume", "create", "start", "stop", "remove", "keep"]
+Action = Literal["pull", "build", "create-volume", "create", "start", "ask", "stop", "remove", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ def make_plan(
     ``phase`` is the deployment's last known one, ``before`` the spec it was brought up with, ``warm`` whether a start has filled
     the cache volume, ``fetched`` that the image has just been pulled or built.
     """
+    if spec.hosted is not None:
+        return _ask(spec, phase=phase, before=before)
     steps = [*([] if fetched else _image_steps(spec, found)), *_volume_steps(spec, found, warm=warm)]
     drifted = [item for item in found.containers if item.labels.get(LABEL_SPEC_HASH) != spec.hash]
     running = [item for item in found.containers if item.running]
@@ -77,6 +79,14 @@ def make_plan(
     return Plan(tuple(steps), changes)
 
 
+def _ask(spec: Spec, *, phase: str | None, before: Spec | None) -> Plan:
+    """A hosted deployment is asked and nothing else."""
+    target = f"endpoint {spec.endpoint}"
+    if before is not None and before.hash == spec.hash and phase == "READY":
+        return Plan((PlanStep("keep", target, "already ready, spec unchanged"),))
+    return Plan((PlanStep("ask", target, "hosted elsewhere: nothing is started here"),))
+
+
 def _cause(found: Observed, changes: tuple[str, ...], *, drifted: bool, steps: list[PlanStep]) -> str:
     if drifted:
         return (
@@ -90,7 +100,7 @@ def _cause(found: Observed, changes: tuple[str, ...], *, drifted: bool, steps: l
 
 
 def _image_steps(spec: Spec, found: Observed) -> list[PlanStep]:
-    image, target = spec.image, f"image {spec.image.reference}"
+    image, target = spec.own_image, f"image {spec.own_image.reference}"
     if spec.rehearsal is not None:
         return [] if found.image else [PlanStep("build", target, "the rehearsal's stand-in is made on the spot")]
     if image.build_template is not None:

@@ -11,10 +11,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from launchpad.deploy.claims import MOST
 from launchpad.engines import engine, reasoning
 from launchpad.engines.base import ROLE_WORKER, Health, Seat, image_reference
+from launchpad.engines.hosted import base_of
 from launchpad.errors import LaunchpadError
 from launchpad.runtime.base import (
     LABEL_DEPLOYMENT,
@@ -24,6 +26,7 @@ from launchpad.runtime.base import (
     LABEL_ROLE,
     LABEL_SPEC_HASH,
     ContainerSpec,
+    SecretRef,
 )
 from launchpad.store.files import encode
 
@@ -56,7 +59,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the machine judges by. Durations in seconds; ``budget`` failures without a stable spell are the last."""
+    """What the machine judges by. Durations in seconds; ``budget`` failures without a stable spell are the last.
+
+    ``dead_after`` failed probes in a row call for a restart; None where there is nothing that a restart could mend.
+    """
 
     startup_s: float
     stall_s: float
@@ -66,7 +72,7 @@ class Policy:
     max_delay_s: float
     budget: int
     unready_after: int
-    dead_after: int
+    dead_after: int | None
     hang_s: float = 300.0
     rollback: bool = True
 
@@ -108,8 +114,19 @@ class RehearsalChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class HostedChoice:
+    """The endpoint that is asked where nothing runs here: its base URL without ``/v1``, and where its key is read."""
+
+    base_url: str
+    key: SecretRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A deployment, fully resolved. ``host`` and ``port`` are where a client on this rig reaches it.
+
+    ``hosted`` is set where somebody else serves: then there are no containers and no ``image``. ``fallback`` names a hosted
+    profile for people to turn to.
 
     ``accepted`` are the ids of hazards that a person overrode by name; ``gpu_share`` is the share of each GPU's memory that
     it may take beside others, None where the cards are its own. ``reasoning`` is the mode that the profile asks for.
@@ -124,7 +141,7 @@ class Spec:
     port: int
     containers: tuple[ContainerSpec, ...]
     gpus: tuple[GpuSeat, ...]
-    image: ImageChoice
+    image: ImageChoice | None
     health: Health
     completion: Completion
     policy: Policy
@@ -138,11 +155,24 @@ class Spec:
     accepted: tuple[str, ...] = ()
     reasoning: str | None = None
     rehearsal: RehearsalChoice | None = None
+    hosted: HostedChoice | None = None
+    fallback: str | None = None
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the containers' canonical JSON, 16 hex digits: equal means adopt, different means drift."""
-        return hashlib.sha256(encode(self.containers)).hexdigest()[:16]
+        """SHA-256 of the containers' canonical JSON, 16 hex digits: equal means adopt, different means drift.
+
+        Of a hosted deployment it is the endpoint's and the model's.
+        """
+        what = (self.hosted, self.model) if self.hosted is not None else self.containers
+        return hashlib.sha256(encode(what)).hexdigest()[:16]
+
+    @property
+    def own_image(self) -> ImageChoice:
+        """The image of the containers that run here; no question for a hosted deployment, which has none."""
+        if self.image is None:
+            raise TypeError(f"{self.name} is hosted and has no image")
+        return self.image
 
     @property
     def server(self) -> ContainerSpec:
@@ -152,6 +182,8 @@ class Spec:
     @property
     def endpoint(self) -> str:
         """The base URL of its OpenAI API without ``/v1``."""
+        if self.hosted is not None:
+            return self.hosted.base_url
         return f"http://{url_host(self.host)}:{self.port}"
 
     def labelled(self, owner: str) -> tuple[ContainerSpec, ...]:
@@ -198,50 +230,27 @@ def resolve(
     """
     serves = engine(profile.engine)
     gpus = choose_gpus(name, profile, facts, taken=taken, keep=keep)
-    cache = _cache(profile, facts, gpus, image_id)
-    seat = Seat(name, gpus, cache.volume if cache else None, image_id)
-    probes, deadlines, restart = profile.probes, profile.deadlines, profile.restart
-    health = serves.health(profile)
+    hosted = _hosted(profile)
+    cache = _cache(profile, facts, gpus, image_id) if hosted is None else None
+    host, port = _address(profile, hosted)
     extra, unsaid = _extra(profile)
-    build = profile.image.build
+    health, completion = serves.health(profile), profile.probes.completion
     return Spec(
         name=name,
         profile=name,
         engine=profile.engine,
         summary=profile.summary,
         model=profile.model.served_name,
-        host=profile.publish.host,
-        port=profile.publish.port,
-        containers=serves.render(profile, seat),
+        host=host,
+        port=port,
+        containers=serves.render(profile, Seat(name, gpus, cache.volume if cache else None, image_id)),
         gpus=tuple(GpuSeat(gpu.uuid, gpu.index, gpu.name) for gpu in gpus),
-        image=ImageChoice(
-            image_reference(profile),
-            profile.image.reference,
-            profile.image.pull,
-            build.template if build else None,
-            tuple(sorted((key, str(value)) for key, value in build.args.items())) if build else (),
-        ),
+        image=_image(profile) if hosted is None else None,
         health=health,
         completion=Completion(
-            probes.completion.kind,
-            probes.completion.prompt,
-            probes.completion.max_tokens,
-            probes.completion.timeout.total_seconds(),
-            extra,
+            completion.kind, completion.prompt, completion.max_tokens, completion.timeout.total_seconds(), extra
         ),
-        policy=Policy(
-            startup_s=deadlines.startup.total_seconds(),
-            stall_s=deadlines.stall.total_seconds(),
-            stop_grace_s=deadlines.stop_grace.total_seconds(),
-            stable_s=deadlines.stable.total_seconds(),
-            first_delay_s=restart.first_delay.total_seconds(),
-            max_delay_s=restart.max_delay.total_seconds(),
-            budget=restart.budget,
-            unready_after=min(2, health.live_failures),
-            dead_after=health.live_failures,
-            hang_s=deadlines.hang.total_seconds(),
-            rollback=restart.rollback,
-        ),
+        policy=_policy(profile, health),
         cache=cache,
         model_path=profile.model.path,
         rig=facts.title,
@@ -250,6 +259,48 @@ def resolve(
         gpu_share=profile.gpus.share if profile.gpus else None,
         caveats=(*profile.caveats, *unsaid),
         reasoning=profile.serving.reasoning,
+        hosted=hosted,
+        fallback=profile.fallback,
+    )
+
+
+def _hosted(profile: Profile) -> HostedChoice | None:
+    """The endpoint of a profile that runs nothing here."""
+    wish = profile.hosted
+    if wish is None:
+        return None
+    key = wish.key
+    secret = None if key is None else SecretRef("hosted.key", key.from_env, key.from_file, key.required)
+    return HostedChoice(base_of(wish.base_url), secret)
+
+
+def _address(profile: Profile, hosted: HostedChoice | None) -> tuple[str, int]:
+    if hosted is None:
+        return profile.own_publish.host, profile.own_publish.port
+    url = urlsplit(hosted.base_url)
+    return url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+
+
+def _image(profile: Profile) -> ImageChoice:
+    wish, build = profile.own_image, profile.own_image.build
+    args = tuple(sorted((key, str(value)) for key, value in build.args.items())) if build else ()
+    return ImageChoice(image_reference(profile), wish.reference, wish.pull, build.template if build else None, args)
+
+
+def _policy(profile: Profile, health: Health) -> Policy:
+    deadlines, restart = profile.deadlines, profile.restart
+    return Policy(
+        startup_s=deadlines.startup.total_seconds(),
+        stall_s=deadlines.stall.total_seconds(),
+        stop_grace_s=deadlines.stop_grace.total_seconds(),
+        stable_s=deadlines.stable.total_seconds(),
+        first_delay_s=restart.first_delay.total_seconds(),
+        max_delay_s=restart.max_delay.total_seconds(),
+        budget=restart.budget,
+        unready_after=min(2, health.live_failures),
+        dead_after=health.live_failures if profile.hosted is None else None,
+        hang_s=deadlines.hang.total_seconds(),
+        rollback=restart.rollback,
     )
 
 
@@ -264,8 +315,9 @@ def _extra(profile: Profile) -> tuple[dict[str, Any], tuple[str, ...]]:
         return probe.extra, ()
     names = (model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None)
     texts = (*names, profile.serving.reasoning_parser)
+    whence = profile.own_image.reference if profile.hosted is None else profile.hosted.base_url
     try:
-        said = reasoning.request(mode, reasoning.served(profile.engine, profile.image.reference, texts))
+        said = reasoning.request(mode, reasoning.served(profile.engine, whence, texts))
     except reasoning.UnknownMode as error:
         return probe.extra, (f"the smoke test says no reasoning mode: {error.message}",)
     return reasoning.merged(said, probe.extra), ()
@@ -373,7 +425,7 @@ def _cache(profile: Profile, facts: RigFacts, gpus: tuple[Gpu, ...], image_id: s
     """The volume for compiled kernels. They are valid for one image, one compute capability and one driver."""
     if not profile.cache.enabled:
         return None
-    image = profile.image.digest or image_id or profile.image.reference
+    image = profile.own_image.digest or image_id or profile.own_image.reference
     capability = "+".join(sorted({gpu.sm or "unknown" for gpu in gpus})) or "cpu"
     driver = (facts.driver_version or "unknown") if gpus else "none"
     key = hashlib.sha256("\n".join((image, capability, driver)).encode()).hexdigest()[:12]

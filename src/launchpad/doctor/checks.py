@@ -44,6 +44,8 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
 
     Without ``eyes`` only what the spec and the facts themselves tell is judged: the spec is for another rig than this one.
     """
+    if spec.hosted is not None:
+        return worst_first([*_leaves_the_rig(spec), *(_secrets(spec, eyes) if eyes is not None else ())])
     findings = [*_image_pinned(spec), *_published(spec), *_power(spec, facts)]
     if eyes is not None:
         findings.extend(_port(spec, claims, eyes))
@@ -54,6 +56,25 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
             findings.extend(_model(spec, eyes))
             findings.extend(_mounts(spec))
     return worst_first(findings)
+
+
+def _leaves_the_rig(spec: Spec) -> Iterator[Finding]:
+    """Who hears what is asked of a hosted endpoint, and of its key."""
+    if spec.host in {"127.0.0.1", "::1", "localhost"}:
+        return
+    yield Finding(
+        "hosted.leaves-rig",
+        "informs",
+        f"what is asked of {spec.name} leaves this rig for {spec.host}, and is paid for",
+        "ask a deployment that runs here where that must not be",
+    )
+    if spec.hosted is not None and spec.hosted.key is not None and spec.endpoint.startswith("http:"):
+        yield Finding(
+            "hosted.key-in-clear",
+            "warns",
+            f"the key of {spec.name} crosses the network unencrypted: {spec.endpoint} is no https",
+            "set hosted.base_url to its https address",
+        )
 
 
 def _port(spec: Spec, claims: Claims, eyes: Eyes) -> Iterator[Finding]:
@@ -89,7 +110,7 @@ def _strangers(found: Observed) -> Iterator[Finding]:
 
 
 def _image_here(spec: Spec, found: Observed) -> Iterator[Finding]:
-    image = spec.image
+    image = spec.own_image
     if found.image is None and image.pull == "never" and image.build_template is None and spec.rehearsal is None:
         yield Finding(
             "image.missing",
@@ -100,7 +121,7 @@ def _image_here(spec: Spec, found: Observed) -> Iterator[Finding]:
 
 
 def _image_pinned(spec: Spec) -> Iterator[Finding]:
-    image = spec.image
+    image = spec.own_image
     if "@sha256:" not in image.reference and image.build_template is None and spec.rehearsal is None:
         yield Finding(
             "image.not-pinned",

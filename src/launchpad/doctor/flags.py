@@ -39,7 +39,7 @@ def version_of(spec: Spec, image: ImageFacts | None, given: str | None) -> str |
         return given
     if image is not None and image.engine == spec.engine and image.engine_version is not None:
         return image.engine_version
-    tag = _TAGGED.fullmatch(spec.image.named)
+    tag = _TAGGED.fullmatch(spec.own_image.named)
     return tag.group(1) if tag else None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from launchpad.engines.dynamo import Dynamo
 from launchpad.engines.generic import Generic
+from launchpad.engines.hosted import Hosted
 from launchpad.engines.nim import NIM
 from launchpad.engines.sglang import SGLang
 from launchpad.engines.trtllm import TensorRTLLM
@@ -18,6 +19,6 @@ if TYPE_CHECKING:
 def engine(name: str) -> Engine:
     """The engine a profile names; the schema has refused every other name before."""
     engines: dict[str, Engine] = {
-        item.name: item for item in (SGLang(), VLLM(), TensorRTLLM(), Dynamo(), NIM(), Generic())
+        item.name: item for item in (SGLang(), VLLM(), TensorRTLLM(), Dynamo(), NIM(), Hosted(), Generic())
     }
     return engines[name]

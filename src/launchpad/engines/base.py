@@ -45,7 +45,8 @@ class Health:
 
     Times are in seconds. ``live_failures`` in a row of the liveness question mean that the server does not live.
     ``metrics_path`` is where it serves Prometheus metrics, None where it does not. Without traffic one token is asked for
-    every ``idle_interval_s``.
+    every ``idle_interval_s``. A start is asked every ``start_interval_s``, an UNREADY replica every ``unready_interval_s``, or
+    as often as a READY one where that is more often.
     """
 
     ready_paths: tuple[str, ...]
@@ -56,6 +57,8 @@ class Health:
     live_failures: int
     metrics_path: str | None = None
     idle_interval_s: float = 60.0
+    start_interval_s: float = 0.1
+    unready_interval_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ def container(
             for name, secret in sorted(profile.secrets.items())
         ),
         mounts=_mounts(profile, seat),
-        ports=(Port(container_port, profile.publish.host, profile.publish.port),),
+        ports=(Port(container_port, profile.own_publish.host, profile.own_publish.port),),
         gpus=tuple(gpu.uuid for gpu in seat.gpus) if profile.gpus is not None else None,
         ipc=table.ipc,
         shm_bytes=table.shm_size if table.ipc == "private" else None,
@@ -202,12 +205,12 @@ def container(
 
 def image_reference(profile: Profile) -> str:
     """What Docker is asked for: with a digest the tag is only a comment, so the digest alone decides."""
-    reference = profile.image.reference
-    if profile.image.digest is None:
+    reference = profile.own_image.reference
+    if profile.own_image.digest is None:
         return reference
     name, colon, tag = reference.rpartition(":")
     repository = name if colon and "/" not in tag else reference
-    return f"{repository}@{profile.image.digest}"
+    return f"{repository}@{profile.own_image.digest}"
 
 
 def _mounts(profile: Profile, seat: Seat) -> tuple[Mount, ...]:
@@ -283,4 +286,6 @@ def health_with(profile: Profile, default: Health) -> Health:
         live_failures=live.failures or default.live_failures,
         metrics_path=default.metrics_path if profile.serving.metrics else None,
         idle_interval_s=live.idle.total_seconds() if live.idle else default.idle_interval_s,
+        start_interval_s=default.start_interval_s,
+        unready_interval_s=default.unready_interval_s,
     )

@@ -45,7 +45,7 @@ class Dynamo:
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """The frontend, which owns the port, then the worker, which owns the GPUs."""
-        port = profile.publish.container_port or self.port
+        port = profile.own_publish.container_port or self.port
         if profile.dynamo is not None and profile.dynamo.worker == "trtllm":
             # The worker has no flag for it: llm_worker.py of 1.6.1 reads it from the engine's own file.
             more = {"trust_remote_code": True} if profile.serving.trust_remote_code else {}

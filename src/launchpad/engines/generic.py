@@ -30,7 +30,7 @@ class Generic:
                 seat,
                 command=tuple(profile.command or ()),
                 entrypoint=None,
-                container_port=profile.publish.container_port or self.port,
+                container_port=profile.own_publish.container_port or self.port,
                 env=base.hub_env(profile),
             ),
         )

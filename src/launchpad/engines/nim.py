@@ -33,7 +33,7 @@ class NIM:
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """One container with the image's own entrypoint; flags of the engine inside go through one variable."""
-        port = profile.publish.container_port or self.port
+        port = profile.own_publish.container_port or self.port
         env = {"NIM_SERVER_PORT": str(port)}
         if profile.engine_args:
             env["NIM_PASSTHROUGH_ARGS"] = shlex.join(base.flags(profile.engine_args))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from launchpad.engines.schemas import version_key
 from launchpad.errors import LaunchpadError
@@ -180,6 +181,8 @@ _RELEASES: Final[Mapping[str, str]] = {
     "nvcr.io/nvidia/ai-dynamo/vllm-runtime": "dynamo",
     "nvcr.io/nvidia/ai-dynamo/sglang-runtime": "dynamo",
 }
+#: Who answers under a host name, among the rows of ``WAYS``.
+_HOSTS: Final[Mapping[str, str]] = {"api.deepseek.com": "deepseek-api", "integrate.api.nvidia.com": "nim"}
 _TAG: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:(?:rc|a|b)\d+)?(?:\.?post\d+)?)(?:-[A-Za-z0-9_.-]+)?")
 _FAMILIES: Final = (
     ("deepseek_v41", re.compile(r"deepseek-?v4[.-]?1")),
@@ -214,9 +217,11 @@ def family_of(texts: Iterable[str | None]) -> str | None:
     return next((name for name, pattern in _FAMILIES if pattern.search(said)), None)
 
 
-def served(engine: str, image: str, texts: Iterable[str | None]) -> Served:
-    """Who answers, by the engine's name, the image's tag, and every text that names the model."""
-    return Served(engine, family_of(texts), release_of(engine, image))
+def served(engine: str, whence: str, texts: Iterable[str | None]) -> Served:
+    """Who answers, by the engine's name, every text that names the model, and ``whence``: the image, or the URL where hosted."""
+    if engine == "hosted":
+        return Served(_HOSTS.get(urlsplit(whence).hostname or "", engine), family_of(texts))
+    return Served(engine, family_of(texts), release_of(engine, whence))
 
 
 def way_of(it: Served) -> Way | None:

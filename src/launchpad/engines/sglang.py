@@ -45,7 +45,7 @@ class SGLang:
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """One container for all ranks."""
         serving, parallel = profile.serving, profile.parallel
-        port = profile.publish.container_port or self.port
+        port = profile.own_publish.container_port or self.port
         arguments = base.typed(
             model_path=base.model_path(profile),
             revision=profile.model.revision,

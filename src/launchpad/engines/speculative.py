@@ -191,7 +191,7 @@ def _wish(engine: str, profile: Profile, method: str, gpus: Iterable[Gpu]) -> Wi
     said = " ".join(name for name in names if name)
     return Wish(
         method,
-        release_of(engine, profile.image.reference),
+        release_of(engine, profile.own_image.reference),
         family_of([*names, profile.serving.reasoning_parser]),
         "0731" in said or "0813" in said,
         any(gpu.compute_capability == SM120 for gpu in gpus),

@@ -55,7 +55,7 @@ class TensorRTLLM:
         """One container for all ranks."""
         profile = with_file(profile)
         serving, parallel = profile.serving, profile.parallel
-        port = profile.publish.container_port or self.port
+        port = profile.own_publish.container_port or self.port
         # Spelled with underscores, as in its own documentation; --host is localhost where it is not said.
         arguments: dict[str, ArgumentValue | None] = {
             "backend": "pytorch",

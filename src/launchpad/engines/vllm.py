@@ -44,7 +44,7 @@ class VLLM:
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:
         """One container for all ranks."""
         serving, parallel = profile.serving, profile.parallel
-        port = profile.publish.container_port or self.port
+        port = profile.own_publish.container_port or self.port
         arguments = base.typed(
             revision=profile.model.revision,
             served_model_name=profile.model.served_name,

@@ -134,12 +134,12 @@ class HttpProber:
     ) -> tuple[Answer, bytes, bool]:
         """The answer, at most ``limit`` bytes of the body, and whether that is all of it."""
         begin = self._clock.monotonic()
-        content, whole = b"", False
+        content, whole, wait_s = b"", False, None
         with _Exchange(timeout) as exchange:
             with self._lock:
                 self._in_flight.add(exchange)
             try:
-                code, content, whole = self._exchange(method, path, body, timeout, limit, exchange)
+                code, content, whole, wait_s = self._exchange(method, path, body, timeout, limit, exchange)
             except _Unanswered as error:
                 outcome, detail = error.outcome, error.detail
                 status = None
@@ -156,15 +156,15 @@ class HttpProber:
         elif exchange.expired:
             outcome, status, detail = "timeout", None, f"no whole answer within {timeout:g} s"
         return (
-            Answer(ok=outcome == "ok", outcome=outcome, status=status, detail=detail, seconds=seconds),
+            Answer(outcome == "ok", outcome, status, detail, seconds, wait_s),
             content,
             whole,
         )
 
     def _exchange(
         self, method: str, path: str, body: dict[str, Any] | None, timeout: float, limit: int, exchange: _Exchange
-    ) -> tuple[int, bytes, bool]:
-        """Status, at most ``limit`` bytes of the body, and whether that is all of it; raises _Unanswered."""
+    ) -> tuple[int, bytes, bool, float | None]:
+        """Status, at most ``limit`` bytes of the body, whether that is all of it, and Retry-After; raises _Unanswered."""
         import httpx
 
         try:
@@ -180,7 +180,12 @@ class HttpProber:
                 content, whole = _read(response, limit)
                 if 300 <= response.status_code < 400:
                     content = b"redirects, which are not followed, to " + response.headers.get("location", "?").encode()
-                return response.status_code, content, whole
+                return (
+                    response.status_code,
+                    content,
+                    whole,
+                    retry_after_s(response.headers.get("retry-after"), self._clock),
+                )
         except httpx.TimeoutException as error:
             raise _Unanswered("timeout", f"no whole answer within {timeout:g} s") from error
         except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
@@ -276,6 +281,21 @@ class _Exchange:
     def _expire(self) -> None:
         self.expired = True
         self.cut()
+
+
+def retry_after_s(said: str | None, clock: Clock) -> float | None:
+    """The seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3); None where it says neither."""
+    if said is None:
+        return None
+    if said.strip().isascii() and said.strip().isdigit():
+        return float(said.strip()[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        until = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    return max(0.0, (until - clock.now()).total_seconds()) if until.tzinfo is not None else None
 
 
 def _shut(line: socket.socket) -> None:

@@ -41,13 +41,17 @@ _ABORTED: Final = frozenset({"error", "abort"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of one question. ``seconds`` is the whole exchange; ``detail`` is fit to be printed and journalled."""
+    """The result of one question. ``seconds`` is the whole exchange; ``detail`` is fit to be printed and journalled.
+
+    ``retry_after_s`` is how long the server asks to be left alone, None where it does not say.
+    """
 
     ok: bool
     outcome: Outcome
     status: int | None
     detail: str
     seconds: float
+    retry_after_s: float | None = None
 
 
 class Prober(Protocol):

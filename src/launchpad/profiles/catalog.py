@@ -112,10 +112,10 @@ class Catalog:
         name = path.name.removesuffix(SUFFIX)
         layers, problems = self._read(path)
         if layers is not None:
-            from launchpad.profiles.schema import Profile
+            from launchpad.profiles.schema import shape_of
 
             files = tuple(source.path for source in layers.sources)
-            return Loaded(name, path, files, Profile.model_validate(layers.table))
+            return Loaded(name, path, files, shape_of(layers.table).model_validate(layers.table))
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ProfileError(
             f"cannot read profile {quote(name)}: {count}",

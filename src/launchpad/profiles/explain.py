@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from launchpad.profiles.schema import FORMS, Contradictions, Profile
+from launchpad.profiles.schema import FORMS, Contradictions, Profile, shape_of
 from launchpad.profiles.source import KeyPath, quote, shorten, show_path
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def problems_of(table: Mapping[str, Any], *, partial: bool = False, most: int) -
     problem.
     """
     try:
-        Profile.model_validate(table)
+        shape_of(table).model_validate(table)
     except ValidationError as error:
         groups = _groups(error.errors(include_url=False), table, partial=partial)
         wrong = [item for path, group in groups[:most] for item in _sentences(path, group)]

@@ -36,6 +36,7 @@ _GPU_UUID: Final = r"^(GPU|MIG)-[0-9A-Za-z-]+$"
 _USER: Final = r"^[\w-]+(:[\w-]+)?$"
 _CAPABILITY: Final = r"^[A-Z_]+$"
 _ADDRESS: Final = r"^[0-9a-fA-F.:]{2,45}$"
+_BASE_URL: Final = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 
 FORMS: Final[Mapping[str, str]] = {
     _NAME: "use lower-case letters, digits, dots, _ and -, at most 63",
@@ -51,6 +52,7 @@ FORMS: Final[Mapping[str, str]] = {
     _USER: 'write "uid" or "uid:gid", such as "1000:1000"',
     _CAPABILITY: 'write it as Docker does, such as "SYS_NICE"',
     _ADDRESS: 'write an IP address, such as "127.0.0.1" or "0.0.0.0"',
+    _BASE_URL: 'write where its API begins, without a key, such as "https://api.deepseek.com/v1"',
 }
 """What text of each form looks like, for people; ``explain`` looks a refused value up here."""
 
@@ -190,7 +192,7 @@ class ModelSource(Part):
 
 
 class Model(Part):
-    """What is served. Exactly one of `path`, `repo` and `in_image` says where the weights are."""
+    """What is served. One of `path`, `repo` and `in_image` says where the weights are; hosted elsewhere, none does."""
 
     path: HostPath | None = Field(None, description="Directory of the checkpoint on this rig; mounted read-only")
     source: ModelSource | None = Field(
@@ -210,8 +212,8 @@ class Model(Part):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         given = [key for key in ("path", "repo", "in_image") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(f"needs exactly one of path, repo and in_image; has {' and '.join(given) or 'none'}")
+        if len(given) > 1:
+            raise ValueError(f"needs exactly one of path, repo and in_image; has {' and '.join(given)}")
         if self.revision is not None and self.repo is None:
             raise ValueError("revision goes with repo; remove it or name the repo")
         if self.source is not None and self.path is None:
@@ -381,6 +383,15 @@ class Publish(Part):
     )
 
 
+class Hosted(Part):
+    """An OpenAI-compatible endpoint that somebody else runs: nothing is launched here, it is only asked."""
+
+    base_url: Annotated[str, StringConstraints(pattern=_BASE_URL, max_length=255)] = Field(
+        description="Where its API begins, with or without the last /v1"
+    )
+    key: Secret | None = Field(None, description="The API key, sent as a bearer token; never written down")
+
+
 class ReadinessProbe(Part):
     """The HTTP question of a load: asked ten times a second until it holds, and then the completion."""
 
@@ -471,6 +482,25 @@ class Claim(Part):
     as_of: date = Field(description="The day it was true")
 
 
+#: The tables and keys that say how a server runs on this rig.
+_RUNS: Final = frozenset(
+    {
+        *(
+            "image",
+            "gpus",
+            "parallel",
+            "speculative",
+            "engine_args",
+            "engine_config",
+            "dynamo",
+            "command",
+            "entrypoint",
+        ),
+        *("env", "secrets", "cache", "mounts", "container", "publish", "power", "fallback"),
+    }
+)
+
+
 class Profile(Part):
     """One profile, whole."""
 
@@ -478,13 +508,18 @@ class Profile(Part):
     summary: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)] = Field(
         description="One line for `launchpad profiles list`"
     )
-    engine: Literal["sglang", "vllm", "trtllm", "dynamo", "nim", "generic"] = Field(
-        description="What serves inside the container"
+    engine: Literal["sglang", "vllm", "trtllm", "dynamo", "nim", "hosted", "generic"] = Field(
+        description="What serves inside the container; hosted: nothing does, an endpoint elsewhere is asked"
     )
     caveats: list[Text] = Field(
         default_factory=list, description="What a person should know before launch; `plan` and `up` print them"
     )
-    image: Image
+    fallback: Name | None = Field(
+        None,
+        description="Hosted profile that `status` names while this one does not serve; nothing is sent there by itself",
+    )
+    hosted: Hosted | None = None
+    image: Image | None = None
     model: Model
     gpus: Gpus | None = None
     parallel: Parallel = Field(default_factory=Parallel)
@@ -513,12 +548,26 @@ class Profile(Part):
     cache: Cache = Field(default_factory=Cache)
     mounts: list[MountTable] = Field(default_factory=list)
     container: ContainerTable = Field(default_factory=ContainerTable)
-    publish: Publish
+    publish: Publish | None = None
     probes: Probes = Field(default_factory=Probes)
     deadlines: Deadlines = Field(default_factory=Deadlines)
     restart: Restart = Field(default_factory=Restart)
     power: Power = Field(default_factory=Power)
     claims: list[Claim] = Field(default_factory=list)
+
+    @property
+    def own_image(self) -> Image:
+        """The image of the containers that run here; no question for a hosted profile, which has none."""
+        if self.image is None:
+            raise TypeError(f"engine {self.engine} has no image")
+        return self.image
+
+    @property
+    def own_publish(self) -> Publish:
+        """Where the server that runs here is reached; no question for a hosted profile, which publishes nothing."""
+        if self.publish is None:
+            raise TypeError(f"engine {self.engine} publishes nothing")
+        return self.publish
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -547,7 +596,7 @@ class Profile(Part):
 
     def _contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
         split = self.parallel.tensor * self.parallel.pipeline * self.parallel.data
-        if self.gpus is not None and self.engine not in {"generic", "nim"} and split != self.gpus.number:
+        if self.gpus is not None and self.engine not in {"generic", "nim", "hosted"} and split != self.gpus.number:
             says = f"tensor x pipeline x data is {split}, but gpus asks for {self.gpus.number}; make the two equal"
             yield ("parallel",), says
         share, fraction = self.gpus.share if self.gpus else None, self.serving.memory_fraction
@@ -555,6 +604,7 @@ class Profile(Part):
             says = f"is {fraction:g}, more than gpus.share = {share:g} leaves it; lower it, or take it out"
             yield ("serving", "memory_fraction"), says
         yield from self._speculation()
+        yield from self._elsewhere() if self.engine == "hosted" else self._runs_here()
         if self.engine == "generic" and self.command is None:
             yield ("command",), "is missing; engine generic needs the words that start the server"
         if self.engine == "generic" and self.probes.readiness.path is None:
@@ -568,6 +618,25 @@ class Profile(Part):
             yield ("restart", "first_delay"), "is longer than restart.max_delay; make it shorter"
         for name in sorted(set(self.env) & set(self.secrets)):
             yield ("env", name), "stands under env and under secrets; keep the one under secrets"
+
+    def _runs_here(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What a server of this rig needs, and an endpoint elsewhere does not have."""
+        if self.hosted is not None:
+            yield ("hosted",), f"goes with engine hosted only; engine is {self.engine}"
+        model = self.model
+        if model.path is None and model.repo is None and model.in_image is None:
+            yield ("model",), "needs exactly one of path, repo and in_image; has none"
+
+    def _elsewhere(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Keys that say how a server runs, where none runs here."""
+        if self.hosted is None:
+            yield ("hosted", "base_url"), 'is missing; engine hosted needs it, such as "https://api.deepseek.com/v1"'
+        for key in sorted(self.model_fields_set & _RUNS):
+            yield (key,), "says how a server runs here; engine hosted runs none"
+        for key in sorted(self.model.model_fields_set - {"served_name"}):
+            yield ("model", key), "says where weights are; engine hosted loads none"
+        for key in sorted(self.serving.model_fields_set - {"reasoning"}):
+            yield ("serving", key), "is the server's own matter; engine hosted only asks"
 
     def _engine_contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Keys that this engine has no use for: what is written and not done would be a lie."""
@@ -591,3 +660,15 @@ class Profile(Part):
         if self.engine == "nim" and self.gpus is not None and self.gpus.share is not None and not told_its_share(self):
             says = "cannot be kept: a NIM takes what the engine inside takes; tell that one, as gpu-memory-utilization (vLLM) or "
             yield ("gpus", "share"), says + "mem-fraction-static (SGLang) under engine_args"
+
+
+class ProfileHere(Profile):
+    """A profile whose server runs on this rig: it needs an image, and a port to be reached at."""
+
+    image: Image
+    publish: Publish
+
+
+def shape_of(table: Mapping[str, Any]) -> type[Profile]:
+    """What a table has to look like, by its engine: only a hosted one does without an image and a port."""
+    return Profile if table.get("engine") == "hosted" else ProfileHere

@@ -40,7 +40,7 @@ def rehearse(spec: Spec, choice: RehearsalChoice, image_id: str | None) -> Spec:
         for container in spec.containers[:1]  # of several it plays what the first one publishes
     )
     cache = replace(spec.cache, volume=_renamed(spec.cache.volume)) if spec.cache else None
-    image = replace(spec.image, reference=tag, pull="never", build_template=None, build_args=())
+    image = replace(spec.own_image, reference=tag, pull="never", build_template=None, build_args=())
     return replace(spec, containers=containers, cache=cache, image=image, rehearsal=choice)
 
 

@@ -22,15 +22,15 @@ from launchpad.errors import EXIT_OK, EXIT_WOULD_NOT_STAY_UP, LaunchpadError, Ru
 from launchpad.runtime.base import LABEL_SPEC_HASH
 from launchpad.store.journal import Event
 from launchpad.store.state import VERSION, Wanted
-from launchpad.supervise import machine, record, rollback
+from launchpad.supervise import answers, machine, record, rollback
 from launchpad.supervise.crash import classify, refused
 from launchpad.supervise.gpus import GpuWatch
-from launchpad.supervise.machine import Body, Phase, ProbeSeen, Sighting, State, Verdict
+from launchpad.supervise.machine import Body, Phase, Sighting, State, Verdict
 from launchpad.supervise.memory import MemoryWatch
 from launchpad.supervise.power import PowerCap
 from launchpad.supervise.publish import Publisher, gpu_views
 from launchpad.supervise.snapshot import ContainerView, Snapshot
-from launchpad.supervise.start import ASK_LOADING, Course, Start, expected_seconds
+from launchpad.supervise.start import Course, Start, expected_seconds
 from launchpad.supervise.turn import Turn
 from launchpad.supervise.watch import EventWatch, LogCopy, Wake
 from launchpad.supervise.wish import Wish
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks: often while something is about to happen, seldom while all is well and events would wake us.
 _TICK_STOPPING: Final = 0.1
 _TICK_SHORTEST: Final = 0.01
+_TICK_YOUNG: Final = 0.1
 _TICK_LOADING: Final = 0.25
 _TICK_CALM: Final = 1.0
 #: While all is well the runtime is asked this seldom; its events are what we rely on.
@@ -95,16 +96,23 @@ class GpuSamples(Protocol):
         """Stop sampling."""
 
 
+class MakesProber(Protocol):
+    """Makes what asks the server at a base URL; ``key`` is sent as a bearer token."""
+
+    def __call__(self, base_url: str, key: str | None = None) -> Prober:
+        """A prober; the caller closes it."""
+
+
 class Outside(NamedTuple):
     """What a supervisor meets outside its process: every collaborator is handed in.
 
-    ``prober`` asks the server at a base URL; ``samples`` makes the source of GPU samples for a spec, told whether the replica
+    ``samples`` makes the source of GPU samples for a spec, told whether the replica
     serves; ``host`` tells whose processes are on the GPUs, and whether the machine was rebooted.
     """
 
     runtime: Runtime
     clock: Clock
-    prober: Callable[[str], Prober]
+    prober: MakesProber
     samples: Callable[[Spec, Callable[[], bool]], GpuSamples]
     environ: Mapping[str, str]
     host: Host
@@ -136,6 +144,7 @@ class Supervisor:
         self._start_error: Verdict | None = None
         self._copy = LogCopy(deployment.log_path)
         self._started: Start | None = None
+        self._key: str | None = None
         self._publisher = Publisher(deployment, clock)
         self._blind: str | None = None
         self._taken_over = False
@@ -149,6 +158,7 @@ class Supervisor:
         self._blind_since = now
         self._away = (snapshot.updated_at, now) if snapshot else None
         self._boot_id = outside.host.boot_id()
+        self._asks = snapshot.spec_hash if snapshot else None
         self._rebooted = bool(snapshot and snapshot.boot_id and self._boot_id not in {None, snapshot.boot_id})
         self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
         self._course = Course(snapshot.load if snapshot else None, snapshot.ready_after_s if snapshot else None)
@@ -315,7 +325,7 @@ class Supervisor:
             case Phase.STARTING:
                 young = self._clock.now() - self._state.since < timedelta(seconds=60)
                 serving = self._started is not None and self._started.last_stage
-                return ASK_LOADING if young or serving else _TICK_LOADING
+                return _TICK_YOUNG if young or serving else _TICK_LOADING
             case Phase.STOPPING:
                 return _TICK_STOPPING
             case Phase.BACKOFF if self._state.retry_at is not None:
@@ -335,13 +345,11 @@ class Supervisor:
         self._taken_over = True
         self._state = machine.resume(self._state, sighting)
         self._say_rolled_back()
-        with contextlib.suppress(
-            LaunchpadError
-        ):  # a value that is gone now cannot be hidden, nor is it needed to adopt
-            self._hide(apply.read_secrets(self._wanted.spec, self._environ))
+        with contextlib.suppress(LaunchpadError):  # a value that is gone cannot be hidden, nor is it needed to adopt
+            self._read_secrets()
         if self._state.phase is Phase.STOPPING:  # noted, and perhaps never sent
             self._owed = "kill" if self._state.killed else "stop"
-        if sighting.body != "running" or not sighting.matches:
+        if sighting.body != "running" or not sighting.matches or not self._containers:
             return
         first = self._containers[-1]
         begun = first.started_at or sighting.now
@@ -394,6 +402,8 @@ class Supervisor:
             self._note("forgiven", self._state.reason, detail={"failures": self._state.failures})
 
     def _body(self) -> Body:
+        if self._wanted.spec.hosted is not None:  # it runs elsewhere: here it is asked, or it is not
+            return "running" if self._state.phase in _RUNNING and self._start_error is None else "absent"
         if all(container.started_at is None for container in self._containers):
             return "absent"  # none, or created by a predecessor that did not live to start them
         alive = sum(container.running for container in self._containers)
@@ -403,6 +413,8 @@ class Supervisor:
         return "running" if alive == whole == len(self._containers) else "ended"
 
     def _matches(self) -> bool:
+        if self._wanted.spec.hosted is not None:
+            return self._asks in {None, self._wanted.spec.hash}
         return all(item.labels.get(LABEL_SPEC_HASH) == self._wanted.spec.hash for item in self._containers)
 
     def _sighting(self) -> Sighting:
@@ -425,12 +437,12 @@ class Supervisor:
             memory_released=released,
             memory_held=held.says if held else None,
             waits=(self._turn.waits or _DOCKER) if self._to_start else None,
-            stuck_since=liveness.stuck_since if liveness else None,
+            stuck_since=liveness.stuck_since if liveness and self._wanted.spec.hosted is None else None,
             stuck=liveness.stuck if liveness else "",
             lost=self._gpus.lost,
             renewal=self._wanted.renewal,
             rebooted=self._rebooted,
-            probe=ProbeSeen(asked.number, asked.answer.ok, asked.answer.detail) if asked else None,
+            probe=answers.seen(asked, self._wanted.spec) if asked else None,
             progress_at=max(moved_at or self._hears_since, self._hears_since),
         )
 
@@ -487,8 +499,13 @@ class Supervisor:
         elif self._asked_to_end > len(left) > 0 and self._owed is None:
             self._signal("kill" if self._state.killed else "stop")
 
-    def _hide(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
+    def _read_secrets(self) -> dict[str, dict[str, str]]:
+        """The secrets of the wanted spec, which no log shows from now on; raises LaunchpadError."""
+        spec = self._wanted.spec
+        secrets = apply.read_secrets(spec, self._environ)
         self._copy.hide(value for values in secrets.values() for value in values.values())
+        self._key = apply.key_of(spec, secrets)
+        return secrets
 
     def _start_after_all(self) -> None:
         """Start what had to wait, for its turn or for Docker."""
@@ -514,8 +531,7 @@ class Supervisor:
                 and self._store.cache_warmed(spec.cache.volume) is not None
                 and self._runtime.volume_exists(spec.cache.volume)  # somebody may have removed it
             )
-            secrets = apply.read_secrets(spec, self._environ)
-            self._hide(secrets)
+            secrets = self._read_secrets()
             containers = apply.launch(spec, self._runtime, str(self._store.root), secrets)
         except RuntimeUnavailable:
             self._to_start = True  # Docker's absence is nobody's failure; the look that follows tells of it
@@ -527,25 +543,27 @@ class Supervisor:
             return
         for hazard in spec.accepted:
             self._note("hazard-accepted", hazard)
-        first = containers[0]
         now = self._clock.now()
         expected = expected_seconds(self._deployment.starts(), spec.hash, warm=warm)
         self._course.begin(now, expected_s=expected, warm=warm)
-        self._note(
-            "container-started",
-            f"container {first.name} from image {first.image}",
-            detail={"container": first.id[:12], "image": first.image_id, "warm": warm, "expected_s": expected},
-        )
+        for first in containers[:1]:
+            self._note(
+                "container-started",
+                f"container {first.name} from image {first.image}",
+                detail={"container": first.id[:12], "image": first.image_id, "warm": warm, "expected_s": expected},
+            )
         self._enter_start(containers)
 
     def _enter_start(self, containers: Sequence[Container]) -> None:
         """Listen to containers, in start order, and ask questions, from their start or their adoption on."""
         self._leave_start()
+        spec, key = self._wanted.spec, self._key
+        self._asks = spec.hash
         self._started = Start(
-            self._wanted.spec,
+            spec,
             containers,
             self._runtime,
-            self._prober,
+            lambda: self._prober(spec.endpoint) if key is None else self._prober(spec.endpoint, key),
             self._copy,
             self._wake.set,
             self._clock,
@@ -659,7 +677,8 @@ class Supervisor:
             return
         allowed = wanted.wanted and wanted.rollback and wanted.spec.policy.rollback and sighting.lost is None
         good = None if self._lives.proven(wanted.number) else self._lives.last_good(wanted.number)
-        if good is not None and allowed:
+        kind = good is not None and (good.spec.hosted is None) == (wanted.spec.hosted is None)
+        if good is not None and allowed and kind:
             args = self._deployment, self._store, self._runtime, wanted, good, reason, sighting.now
             try:
                 rollback.put_back(*args)
@@ -765,4 +784,6 @@ class Supervisor:
             crashes=self._crashes,
             boot_id=self._boot_id,
             proven=self._lives.proven(self._wanted.number),
+            hosted=spec.hosted is not None,
+            fallback=spec.fallback,
         )

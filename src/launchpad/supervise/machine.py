@@ -16,7 +16,7 @@ It refuses to act: effects are values, and ``loop.py`` obeys them.
               --READY for stable_after---------------------------> READY      (failures := 0)
     UNREADY   --one probe passes---------------------------------> READY
               --container gone-----------------------------------> crashed
-              --too many fail in a row, or it hangs--------------> STOPPING   (stop)
+              --too many fail in a row, or it hangs--------------> STOPPING   (stop), never where nothing runs here
     STOPPING  --container gone, its GPU memory released----------> crashed if it was failing, STARTING if wanted, else STOPPED
               --older than stop_grace----------------------------> STOPPING   (kill)
     BACKOFF   --retry_at reached, GPU memory released------------> STARTING   (start)
@@ -28,6 +28,9 @@ It refuses to act: effects are values, and ``loop.py`` obeys them.
     any       --spec changed, nothing running--------------------> STARTING   (start)
 
     crashed:  failures += 1; a fatal verdict, a lost GPU, or more failures than the budget: FAILED; else BACKOFF
+
+Of a hosted endpoint nothing runs here: it counts as running while it is asked, an answer that says that asking again is no use
+(410, and before it has served 401 and the like) as its end, and no streak of failures as a reason to stop asking.
 """
 
 from __future__ import annotations
@@ -75,11 +78,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSeen:
-    """The last finished probe. ``number`` grows, so that one answer is never counted twice."""
+    """The last finished probe. ``number`` grows, so that one answer is never counted twice.
+
+    ``ends`` is the verdict of an answer after which asking again is no use, ``ends_start`` that of one after which a start is
+    over, while a replica that has served may wait for it to pass.
+    """
 
     number: int
     ok: bool
     detail: str
+    hint: str | None = None
+    ends: Verdict | None = None
+    ends_start: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +291,8 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
     state = replace(state, waiting=None)
     if sighting.body != "running":
         return _crashed(state, sighting, policy, _verdict(sighting))
+    if sighting.probe is not None and (over := sighting.probe.ends or sighting.probe.ends_start) is not None:
+        return _crashed(state, sighting, policy, over)
     if sighting.probe is not None and sighting.probe.ok:
         state = replace(state, generation=sighting.generation)
         ready = _to(state, Phase.READY, sighting, sighting.probe.detail)
@@ -302,11 +314,12 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
 def _serving(state: State, sighting: Sighting, policy: Policy) -> tuple[State, tuple[Effect, ...]]:
     if (moved := _unwanted_or_changed(state, sighting)) is not None:
         return moved
-    if sighting.body != "running":
-        return _crashed(state, sighting, policy, _verdict(sighting))
+    over = sighting.probe.ends if sighting.probe is not None else None
+    if over is not None or sighting.body != "running":
+        return _crashed(state, sighting, policy, over or _verdict(sighting))
     state = replace(state, generation=sighting.generation)
     detail = sighting.probe.detail if sighting.probe is not None else "no answer"
-    if state.bad_streak >= max(policy.dead_after, policy.unready_after + 1):
+    if policy.dead_after is not None and state.bad_streak >= max(policy.dead_after, policy.unready_after + 1):
         why = f"does not answer: {state.bad_streak} probes in a row failed: {detail}"
         return _stop(state, sighting, why, failing=why)
     if sighting.stuck_since is not None and (sighting.now - sighting.stuck_since).total_seconds() >= policy.hang_s:
@@ -315,7 +328,8 @@ def _serving(state: State, sighting: Sighting, policy: Policy) -> tuple[State, t
         return _stop(state, sighting, why, failing=why)
     if state.phase is Phase.READY and state.bad_streak >= policy.unready_after:
         unready = _to(state, Phase.UNREADY, sighting, f"probe failed: {detail}")
-        return replace(unready, bad_streak=state.bad_streak), ()
+        hint = sighting.probe.hint if sighting.probe is not None else None
+        return replace(unready, bad_streak=state.bad_streak, hint=hint), ()
     if state.phase is Phase.UNREADY and state.bad_streak == 0:
         return _to(state, Phase.READY, sighting, f"answers again: {detail}"), ()
     if state.phase is Phase.READY and state.failures and sighting.now - state.since >= policy.stable:

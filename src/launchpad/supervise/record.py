@@ -42,7 +42,7 @@ class Versions:
     cuda: str | None
     kernel: str | None
     os: str | None
-    image: str
+    image: str | None
     image_id: str | None
     image_digest: str | None
     engine: str
@@ -142,7 +142,7 @@ def versions_of(
     try:
         facts = store.read_image(image_id, ImageFacts, now) if image_id else None
         docker = runtime.info().version
-        image = runtime.image(image_id or spec.image.reference)
+        image = runtime.image(image_id or spec.image.reference) if spec.image is not None else None
         image_id = image_id or (image.id if image else None)
         digest = image.digests[0] if image and image.digests else None
     except LaunchpadError:
@@ -155,7 +155,7 @@ def versions_of(
         cuda=facts.cuda_version if facts else None,
         kernel=host.kernel if host else None,
         os=host.os_name if host else None,
-        image=spec.image.reference,
+        image=spec.image.reference if spec.image is not None else None,
         image_id=image_id,
         image_digest=digest,
         engine=spec.engine,

@@ -162,7 +162,7 @@ def refuse_claimed(spec: Spec, held_by: Claims) -> None:
                 f"cannot bring {spec.name} back: deployment {holder} holds GPU {gpu.index}",
                 hint=f"launchpad down {holder}",
             )
-    if (holder := held_by.port_holder(spec.host, spec.port)) is not None:
+    if spec.hosted is None and (holder := held_by.port_holder(spec.host, spec.port)) is not None:
         raise LaunchpadError(
             f"cannot bring {spec.name} back: deployment {holder} publishes port {spec.port}",
             hint=f"launchpad down {holder}",

@@ -108,7 +108,8 @@ class Snapshot:
 
     ``power_cap_w`` is the cap of each GPU that the profile asks for; ``crashes`` counts over the life of the name;
     ``boot_id`` is the kernel's name for the boot it was seen in;
-    ``proven`` whether this very spec has been READY here.
+    ``proven`` whether this very spec has been READY here; ``hosted`` that somebody else serves it; ``fallback`` names the hosted
+    profile that a person may turn to.
     """
 
     version: int
@@ -133,3 +134,5 @@ class Snapshot:
     crashes: int = 0
     boot_id: str | None = None
     proven: bool = False
+    hosted: bool = False
+    fallback: str | None = None

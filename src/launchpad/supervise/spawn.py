@@ -115,11 +115,13 @@ def ensure(
 
 def refuse_unseen_secrets(spec: Spec, manager: ServiceManager, environ: Mapping[str, str]) -> None:
     """Raise where the unit would not see a secret that this shell sees: it would fail only once it is started."""
+    from launchpad.deploy.apply import named_in
+
     path = systemd.secrets_file(manager, spec.name, environ)
     known = systemd.names_in(path)
     if known is None:
         return  # not ours to read: the unit tells
-    wanted = (secret for container in spec.containers for secret in container.secrets if secret.required)
+    wanted = (secret for secrets in named_in(spec).values() for secret in secrets if secret.required)
     missing = sorted({secret.from_env for secret in wanted if secret.from_env is not None} - known)
     if missing:
         lines = "".join(f"{name}=${name}\\n" for name in missing)

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from launchpad.runtime.base import Container, Runtime
     from launchpad.supervise.watch import Asked, LogCopy
 
-#: Seconds between two questions of readiness.
-ASK_LOADING: Final = 0.1
-#: An UNREADY replica is asked this often, or as often as its engine says.
-_ASK_UNREADY: Final = 1.0
+#: The longest that a server's own Retry-After keeps us from asking, in seconds.
+_PATIENCE: Final = 3600.0
 #: The engine's metrics are read at least this often while it is READY, however seldom it likes to be asked for its health.
 _LOOK: Final = 5.0
 
@@ -45,7 +43,7 @@ class Start:
         spec: Spec,
         containers: Sequence[Container],
         runtime: Runtime,
-        prober: Callable[[str], Prober],
+        prober: Callable[[], Prober],
         copy: LogCopy,
         wake: Callable[[], None],
         clock: Clock,
@@ -59,7 +57,7 @@ class Start:
             LogWatch(runtime, item.id, self._engine, copy, wake, clock, since, _prefix(item, containers))
             for item in containers
         )
-        self._asker = Asker(lambda: prober(spec.endpoint), wake, clock, probe_number)
+        self._asker = Asker(prober, wake, clock, probe_number)
         self.liveness = Liveness(spec, clock)
         self._asked_at = self._looked_at = float("-inf")
         self._asked_stage: str | None = None
@@ -108,12 +106,12 @@ class Start:
 
     def ask_when_due(self, phase: Phase) -> None:
         """Ask what ``phase`` wants to know, one question at a time; at once where the load has reached another stage."""
-        if self._asker.busy:
+        if self._asker.busy or self._asked_to_wait():
             return
         now, stage, health = self._clock.monotonic(), self.stage, self._spec.health
         since = now - self._asked_at
         match phase:
-            case Phase.STARTING if since >= ASK_LOADING or stage != self._asked_stage:
+            case Phase.STARTING if since >= health.start_interval_s or stage != self._asked_stage:
                 self._asker.ask(readiness(health, self._spec.completion, self._spec.model))
             case Phase.READY if since >= health.live_interval_s:
                 self._asker.ask(self.liveness.question())
@@ -121,13 +119,20 @@ class Start:
                 self._asker.ask(self.liveness.look())
                 self._looked_at = now
                 return
-            case Phase.UNREADY if since >= min(_ASK_UNREADY, health.live_interval_s):
+            case Phase.UNREADY if since >= min(health.unready_interval_s, health.live_interval_s):
                 self._asker.ask(self.liveness.question())
             case _:
                 return
         self._asked_at, self._asked_stage = now, stage
         if phase is not Phase.STARTING:  # a question of liveness looks too; the first look comes with READY
             self._looked_at = now
+
+    def _asked_to_wait(self) -> bool:
+        """Whether the last answer asked for patience (Retry-After), and that is not over."""
+        last = self._asker.last()
+        if last is None or last.answer.retry_after_s is None:
+            return False
+        return self._clock.monotonic() - self._asked_at < min(last.answer.retry_after_s, _PATIENCE)
 
     def follow(self, load: Load) -> Load:
         """``load`` with the stage and the counter that the log shows now."""

@@ -279,7 +279,7 @@ def _float_scales(case: Case) -> Iterator[Seen]:
 
 
 def _source_dir(case: Case) -> Iterator[Seen]:
-    built = dict(case.spec.image.build_args) if case.spec is not None else {}
+    built = dict(case.spec.own_image.build_args) if case.spec is not None else {}
     if "DEEPGEMM_SRC_DIR" in case.env or "DEEPGEMM_SRC_DIR" in built:
         yield Seen(
             f"DEEPGEMM_SRC_DIR of {name(case)} has no effect: it is read while vLLM is compiled, and is no build argument"

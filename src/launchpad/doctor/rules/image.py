@@ -73,7 +73,7 @@ def _runtime(case: Case) -> Iterator[Seen]:
 
 
 def _moving(case: Case) -> Iterator[Seen]:
-    if case.spec is None or case.spec.image.build_template is not None or "@sha256:" in reference(case):
+    if case.spec is None or case.spec.own_image.build_template is not None or "@sha256:" in reference(case):
         return
     label = tag(case)
     if label is None or _MOVING.fullmatch(label):
@@ -86,7 +86,7 @@ def _moving(case: Case) -> Iterator[Seen]:
 
 def _experimental(case: Case) -> Iterator[Seen]:
     label = tag(case) or ""
-    if case.spec is not None and case.spec.image.build_template is None and _EXPERIMENTAL.search(label):
+    if case.spec is not None and case.spec.own_image.build_template is None and _EXPERIMENTAL.search(label):
         yield Seen(f"image {reference(case)} is an experimental build")
 
 

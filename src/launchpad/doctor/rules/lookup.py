@@ -73,7 +73,7 @@ def image_parts(reference: str) -> tuple[str, str | None]:
 def reference(case: Case) -> str:
     """The image as the profile names it, with its digest where it has one, else as it was inspected; "" without either."""
     if case.spec is not None:
-        image = case.spec.image
+        image = case.spec.own_image
         digest = image.reference.partition("@")[2]
         return f"{image.named}@{digest}" if digest else image.named
     return case.image.reference if case.image is not None else ""

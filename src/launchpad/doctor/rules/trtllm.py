@@ -84,7 +84,7 @@ def _too_old(case: Case) -> Iterator[Seen]:
 
 
 def _pip(case: Case) -> Iterator[Seen]:
-    built = " ".join(value for _, value in case.spec.image.build_args) if case.spec is not None else ""
+    built = " ".join(value for _, value in case.spec.own_image.build_args) if case.spec is not None else ""
     said = f"{_words(case)} {built}".replace(" ", "")
     if "tensorrt-llm==1.3.0rc15.post1" in said or "tensorrt-llm==1.3.0rc15post1" in said:
         yield Seen(f"{name(case)} installs tensorrt-llm=={PIN} with pip, and PyPI has no such version")
