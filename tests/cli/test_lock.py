@@ -170,6 +170,13 @@ def test_a_draft_model_is_locked_with_its_weights(pair: Path, tmp_path: Path) ->
     }
 
 
+def test_a_draft_model_that_is_not_there_to_be_locked_is_said(launchpad: Launchpad, pair: Path, tmp_path: Path) -> None:
+    (tmp_path / "drafts" / "tiny").rename(tmp_path / "elsewhere")
+    said = launchpad("lock", str(pair), "--rig", RIG, "--json").json["unpinned"]
+
+    assert f"the draft model's files: {tmp_path / 'drafts' / 'tiny'} was not looked at" in said
+
+
 def test_another_tokenizer_of_the_draft_model_is_named(pair: Path, tmp_path: Path) -> None:
     world = OneRig(fake())
     locked(world, pair)
@@ -242,7 +249,7 @@ def test_an_export_and_its_import_are_each_others_inverse(profile: Path, tmp_pat
     arrived = there.runtime.image(IMAGE)
     assert isinstance(arrived, Image)
     assert arrived.id == fake_image(IMAGE).id
-    assert there.profiles.load("small").profile.image.pull == "never"
+    assert there.profiles.load("small").profile.own_image.pull == "never"
     assert (tmp_path / "home/.config/launchpad/profiles/small.lock").read_text() == profile.with_suffix(
         ".lock"
     ).read_text()

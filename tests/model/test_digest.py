@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from launchpad.model.checkpoint import CheckpointError
-from launchpad.model.digest import Hashed, Notes, _Mute, digest, digests, listing
+from launchpad.model.digest import Hashed, Note, Notes, _Mute, digest, digests, listing
 
 MIB = 2**20
 
@@ -96,6 +96,29 @@ def test_an_interrupted_hash_goes_on_without_reading_the_finished_part_again(
     assert again < 64 * MIB - read + 9 * MIB, f"{read} bytes were hashed, {again} were read after that"
     assert seen[-1].read < again
     assert (seen[-1].done, seen[-1].total) == (64 * MIB + 12345, 64 * MIB + 12345)
+
+
+#: Ten gigabytes of zeros: SHA-256's middle after the first nine GiB, and its end, as sha256sum says it of
+#: ``head -c 10000000000 /dev/zero``.
+TEN_GB = 10 * 10**9
+NINE_GIB = 9 * 2**30
+MIDDLE = (0x46305387, 0xD8EE02B2, 0xED662077, 0xEAAFBF23, 0x7805AC24, 0x6EACE48B, 0x67D525F2, 0x0B78FAF7)
+END = "1a0a850851f333647936c0a1b4576e7ab90398b9e1ae2faf4bb66ca6b72cf724"
+
+
+def test_an_interrupted_hash_of_ten_gigabytes_goes_on_from_its_middle(tmp_path: Path) -> None:
+    """A hole of that size; what an earlier run noted of it is planted, as computing it would take half a minute and more."""
+    path, notes = tmp_path / "model.safetensors", Notes(tmp_path / "notes")
+    with path.open("wb") as file:
+        file.truncate(TEN_GB)
+    seen = path.stat()
+    notes.put(path, Note(TEN_GB, seen.st_mtime_ns, seen.st_ino, NINE_GIB, MIDDLE))
+    told: list[Hashed] = []
+    before = read_by_this_process()
+
+    assert digests([path], notes, progress=told.append) == {path: END}
+    assert read_by_this_process() - before < TEN_GB - NINE_GIB + MIB
+    assert (told[-1].done, told[-1].read) == (TEN_GB, TEN_GB - NINE_GIB)
 
 
 def test_a_finished_hash_is_not_read_again(large: Path, tmp_path: Path) -> None:

@@ -118,9 +118,12 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
     if rig is None:
         return pins.look(world, subject, depth, progress)
     made, unread = pins.looked_as_far(world, subject, depth, progress)
-    if any(part == "model" for part, _ in unread):
-        made = replace(made, model=pins.declared(loaded.profile))
-    return made
+    away, profile = {part for part, _ in unread}, loaded.profile
+    return replace(
+        made,
+        model=pins.declared(profile) if "model" in away else made.model,
+        draft_model=pins.declared_draft(profile) if "draft_model" in away else made.draft_model,
+    )
 
 
 def runtime_for(world: World, rig: str | None) -> Runtime | None:
@@ -193,8 +196,10 @@ def unpinned(made: Lock) -> Iterator[str]:
         yield f"the model's files: {model.path} was not looked at"
     if model.repo is not None and model.revision is None and model.fetched is None:
         yield f"the commit of {model.repo}: nothing says which one the files are of; launchpad pull {made.name} notes it"
-    draft = made.draft_model.weights if made.draft_model is not None else ()
-    if any(file.sha256 is None for file in (*model.weights, *draft)):
+    draft = made.draft_model
+    if draft is not None and not draft.files:
+        yield f"the draft model's files: {draft.path} was not looked at"
+    if any(file.sha256 is None for file in (*model.weights, *(draft.weights if draft is not None else ()))):
         yield f"the weights' contents: only their sizes; launchpad lock {made.name} --weights"
 
 

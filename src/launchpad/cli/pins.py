@@ -198,10 +198,8 @@ def model(
 
 def draft_model(world: World, loaded: Loaded, depth: Depth, progress: Callable[[Hashed], None]) -> ModelPin | None:
     """The checkpoint that drafts for the model; None where the profile names none."""
-    table = loaded.profile.speculative
-    if table is None or table.draft_model is None:
-        return None
-    return _directory(world, f"{loaded.name}-draft", ModelPin(table.draft_model), depth, progress)
+    pin = declared_draft(loaded.profile)
+    return _directory(world, f"{loaded.name}-draft", pin, depth, progress) if pin is not None else None
 
 
 def model_folder(profile: Profile, runtime: Runtime | None) -> Path | None:
@@ -260,6 +258,12 @@ def declared(profile: Profile) -> ModelPin:
     repo = wish.repo or (wish.source.repo if wish.source else None)
     revision = wish.revision or (wish.source.revision if wish.source else None)
     return ModelPin(wish.path, repo, revision if is_commit(revision) else None)
+
+
+def declared_draft(profile: Profile) -> ModelPin | None:
+    """What the profile itself says of the model that drafts."""
+    table = profile.speculative
+    return ModelPin(table.draft_model) if table is not None and table.draft_model is not None else None
 
 
 def notes(world: World) -> Notes:

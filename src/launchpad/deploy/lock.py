@@ -171,7 +171,7 @@ def image_pins(spec: Spec) -> tuple[ImagePin, ...]:
     references = dict.fromkeys(item.image for item in spec.containers)
     return tuple(
         ImagePin(
-            spec.image.named if reference == spec.image.reference else reference.partition("@")[0],
+            spec.own_image.named if reference == spec.own_image.reference else reference.partition("@")[0],
             tuple(item.role for item in spec.containers if item.image == reference),
         )
         for reference in references
@@ -369,8 +369,9 @@ def _draft(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[D
     if pin.fetched is not None and now.fetched not in {None, pin.fetched}:
         what = f"revision that the {OF_DRAFT}files were fetched from"
         yield Drift("lock.revision", what, pin.fetched, now.fetched or "", fix)
-    yield from _files("lock.model-file", pin.files, now.files, fix, OF_DRAFT)
-    yield from _files("lock.weights", pin.weights, now.weights, fix, OF_DRAFT)
+    for id_, was, is_ in (("lock.model-file", pin.files, now.files), ("lock.weights", pin.weights, now.weights)):
+        if was:
+            yield from _files(id_, was, is_, fix, OF_DRAFT)
 
 
 def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str, of: str = "") -> Iterator[Drift]:
