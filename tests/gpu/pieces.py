@@ -204,6 +204,13 @@ class Memory(threading.Thread):
                 return round(at - since, 3)
         return None
 
+    def each_free_after(self, since: float, before: list[int], slack: int = 256 * 2**20) -> list[float | None]:
+        """The same for each card by itself: what a dead process leaves at once, what its living siblings keep."""
+        return [
+            next((round(at - since, 3) for at, used, _ in self.rows if at > since and used[card] <= was + slack), None)
+            for card, was in enumerate(before)
+        ]
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -399,19 +406,22 @@ def fault(
     """Strike, and time what follows: noticed, memory back, and the start that comes of it (``until`` STARTING or READY)."""
     began = time.time()
     strike()
-    backoff = rig.event(began, to="BACKOFF", timeout=timeout)
+    rig.event(began, to="BACKOFF", timeout=timeout)
     starting = rig.event(began, to="STARTING", timeout=60)
-    noticed = min(rig.event(began, to=word.partition(">")[2]) for word in rig.phases(began))
-    figures: dict[str, Any] = {
-        "noticed_s": noticed,
-        "backoff_s": backoff,
-        "memory_back_s": memory.free_after(began, idle),
-        "restart_begins_s": starting,
-        "reason": [item["reason"] for item in rig.since(began) if item["to"] == "BACKOFF"][-1],
-        "waiting": [item["reason"] for item in rig.since(began) if item["event"] == "waiting"],
-    }
     if until == "READY":
-        figures["ready_again_s"] = rig.event(began, to="READY", timeout=timeout)
+        rig.event(began, to="READY", timeout=timeout)
+    journal = [(round(moment_of(item["at"]) - began, 3), item) for item in rig.since(began)]
+    changes = {item["to"]: at for at, item in reversed(journal) if item["to"]}  # the first of each
+    figures: dict[str, Any] = {
+        "noticed_s": min(changes.values()),
+        "backoff_s": changes["BACKOFF"],
+        "memory_back_s": memory.free_after(began, idle),
+        "memory_back_each_s": memory.each_free_after(began, idle),
+        "restart_begins_s": starting,
+        "ready_again_s": changes.get("READY"),
+        "reason": [item["reason"] for _, item in journal if item["to"] == "BACKOFF"][-1],
+        "journal": [f"{at} {item['event']} {item['to'] or ''} {item['reason'][:160]}" for at, item in journal],
+    }
     released = figures["memory_back_s"]
     if memory.rows and (released is None or released > starting):
         raise AssertionError(f"the restart began before the memory was back: {figures}")

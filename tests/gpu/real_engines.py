@@ -419,7 +419,7 @@ class Step:
 
 ALONE: dict[str, Step] = {
     "up": Step(bring_up, 240, 120),
-    "pins": Step(pins, 60, 20),
+    "pins": Step(pins, 90, 25),
     "ask": Step(ask, 45, 15),
     "load": Step(load, 45, 25),
     "worker": Step(killed_worker, 210, 150),
@@ -432,7 +432,7 @@ STEPS: dict[str, dict[str, Step]] = {
     "sglang": ALONE,
     "cards": {
         "up": Step(both_up, 240, 130),
-        "pins": Step(pins, 60, 20),
+        "pins": Step(pins, 90, 25),
         "ask": Step(ask, 45, 15),
         "load": Step(load, 45, 25),
         "kill": Step(one_killed, 210, 100),
@@ -542,7 +542,8 @@ class Run:
     def evidence(self) -> None:
         """Journals, the ends of the servers' logs, crash records and profiles, as one file."""
         with tarfile.open(self._out / "evidence.tar.gz", "w:gz") as archive:
-            archive.add(self._kept / "profiles", "profiles")
+            for path in sorted((self._kept / "profiles").glob("*")):
+                archive.add(path, f"profiles/{path.name}")
             for folder in sorted((self._kept / "state" / "deployments").glob("*")):
                 for path in sorted(folder.rglob("*")):
                     if path.is_file():
@@ -558,7 +559,11 @@ class Run:
 def _short(found: dict[str, Any]) -> str:
     if not found["ok"]:
         return f"FAILED {found['error'][:1200]}"
-    figures = {key: value for key, value in found["figures"].items() if key not in {"images", "model", "top", "load"}}
+    figures = {
+        key: value
+        for key, value in found["figures"].items()
+        if key not in {"images", "model", "top", "load", "journal"}
+    }
     return json.dumps(figures)[:700]
 
 
