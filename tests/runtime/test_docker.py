@@ -360,7 +360,7 @@ def test_the_engine_holds_what_was_asked_for(docker_stage: DockerStage, tmp_path
     raw: Any = docker_stage.runtime.inspect_raw(docker_stage.runtime.create(spec, {}).id)
     host = raw["HostConfig"]
     assert {
-        "mounts": [(mount["Type"], mount["Destination"], mount["RW"]) for mount in raw["Mounts"]],
+        "mounts": sorted((mount["Type"], mount["Destination"], mount["RW"]) for mount in raw["Mounts"]),
         "shm": host["ShmSize"],
         "memory": (host["Memory"], host["MemorySwap"]),
         "caps": ([name.removeprefix("CAP_") for name in host["CapAdd"]], host["CapDrop"]),
