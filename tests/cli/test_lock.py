@@ -87,6 +87,13 @@ def test_a_lock_may_be_written_elsewhere(launchpad: Launchpad, profile: Path, tm
     assert not profile.with_suffix(".lock").exists()
 
 
+@pytest.mark.parametrize("words", [("pull",), ("lock",), ("verify",), ("lock", "--export", "/nowhere")])
+def test_of_what_somebody_else_runs_there_is_nothing_to_pin(launchpad: Launchpad, words: tuple[str, ...]) -> None:
+    ended = launchpad(*words, "v4-flash-deepseek-api")
+
+    assert (ended.code, "somebody else runs it, and nothing of it is on this rig" in ended.err) == (1, True)
+
+
 def test_a_plan_on_paper_keeps_to_the_lock(launchpad: Launchpad, profile: Path) -> None:
     launchpad("lock", str(profile), "--rig", RIG)
     profile.write_text(profile_text(table(image={"reference": IMAGE}, engine_args={"watchdog-timeout": 7})))

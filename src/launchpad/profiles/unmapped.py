@@ -62,7 +62,7 @@ _TENSORRT_LLM: Final = (
     ),
     Unmapped(
         ("speculative",),
-        "is not mapped to TensorRT-LLM: MTP of DeepSeek V4 crashed at start with rc21 to rc24, and its names change with releases "
+        "is not mapped to TensorRT-LLM: MTP of DeepSeek V4 is reported to crash at start (rc21, rc24), and names change by release "
         "(num_nextn_predict_layers, max_draft_len); engine_config.speculative_config says it in the release's own words",
         "https://github.com/NVIDIA/TensorRT-LLM/issues/17024 and 17025",
     ),
