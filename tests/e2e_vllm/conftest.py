@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e_vllm.models import IMAGE, PROFILE
 from tests.support.by_name import leave_out_unless_named
 from tests.support.engine import docker_engine
 from tests.support.report import tell_what_was_seen
-from tests.support.served import own_rig
+from tests.support.served import UP_SECONDS, own_rig
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -44,3 +45,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory, client: docker.DockerClient) -
     """A launchpad of the file's own."""
     with own_rig(tmp_path_factory.mktemp("vllm"), client) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def image(rig: Rig, client: docker.DockerClient) -> str:
+    """The engine's image; built where no test has brought it up yet."""
+    if not client.images.list(name=IMAGE):
+        rig.run("build", PROFILE, timeout=UP_SECONDS).ends(0)
+    return IMAGE

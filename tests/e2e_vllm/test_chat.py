@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.e2e_vllm.models import PROFILE
 from tests.support.served import Served
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tests.e2e.harness import Rig
 
 pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.slow]
-
-NAME = "demo-vllm-cpu"
 
 
 def alive(pid: int) -> bool:
@@ -33,7 +32,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def served(rig: Rig) -> Iterator[Served]:
-    made = Served(rig, NAME)
+    made = Served(rig, PROFILE)
     try:
         made.up()
         yield made

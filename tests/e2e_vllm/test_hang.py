@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.harness import Rig, eventually
+from tests.e2e_vllm.models import PROFILE
 from tests.support.served import Served
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.slow]
 
 HANG_SECONDS = 15
-PROFILE: dict[str, Any] = {
+HANGS_SOON: dict[str, Any] = {
     "serving": {"context_length": 16384},
     "env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": 1},  # the model was made for 512, and means nothing anyhow
     "deadlines": {"hang": f"{HANG_SECONDS}s", "stop_grace": "5s"},
@@ -36,8 +37,8 @@ def health(served: Served) -> int:
 
 
 @pytest.fixture(scope="module")
-def served(rig: Rig) -> Iterator[Served]:
-    made = Served.under(rig, "hang", "demo-vllm-cpu", **PROFILE)
+def served(rig: Rig, image: str) -> Iterator[Served]:
+    made = Served.under(rig, "hang", PROFILE, **HANGS_SOON)
     try:
         made.up()
         yield made
@@ -54,7 +55,7 @@ def test_traffic_is_what_the_real_metrics_say(served: Served) -> None:
             and traffic["generation_tokens_per_s"]
             and traffic
         ),
-        60.0,
+        180.0,
         "tokens per second",
     )
     asked.join()
@@ -65,13 +66,13 @@ def test_traffic_is_what_the_real_metrics_say(served: Served) -> None:
 
 def test_the_totals_count_every_token_of_a_completion(served: Served) -> None:
     calm = eventually(
-        lambda: (traffic := served.state()["traffic"]) and traffic["running"] == 0 and traffic, 30.0, "no request"
+        lambda: (traffic := served.state()["traffic"]) and traffic["running"] == 0 and traffic, 180.0, "no request"
     )
     before = calm["generation_tokens_total"]
     made = served.complete(64)
     after = eventually(
         lambda: (total := served.state()["traffic"]["generation_tokens_total"]) >= before + made and total,
-        30.0,
+        180.0,
         "the total",
     )
     assert made <= after - before <= made + 2  # and at most our own probe's
@@ -81,7 +82,7 @@ def test_a_stopped_engine_core_is_named_as_a_hang_while_health_says_200(
     served: Served, client: docker.DockerClient
 ) -> None:
     served.asking(15_000)
-    eventually(lambda: served.state()["traffic"]["running"] == 1, 30.0, "a running request")
+    eventually(lambda: served.state()["traffic"]["running"] == 1, 180.0, "a running request")
     served.signal_engine_core(client, "SIGSTOP")
     stopped = time.time()
     time.sleep(3.0)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from launchpad.store.journal import Event
 
-#: Seconds: an image is built, or two engines share two cores; a test that needs less says so by nothing.
-UP_SECONDS: Final = 600.0
-#: Seconds from a crash or a hang to READY, on a machine with other work.
-RESTART_SECONDS: Final = 420.0
+#: Seconds. A real engine needs one minute on an idle machine with two cores; a busy one has made it wait for ten.
+UP_SECONDS: Final = 1500.0
+#: Seconds from a crash or a hang to READY.
+RESTART_SECONDS: Final = 1200.0
 #: Seconds to a container's end, its stop grace among them.
-DOWN_SECONDS: Final = 120.0
+DOWN_SECONDS: Final = 180.0
 
 
 def taken_back(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,8 +36,10 @@ def taken_back(tables: Mapping[str, Any]) -> dict[str, Any]:
     return {key: taken_back(value) if isinstance(value, dict) else None for key, value in tables.items()}
 
 
-#: A real engine takes its time: none of the rig's short deadlines, and no made-up digest.
-UNHURRIED: Final[Mapping[str, Any]] = {**taken_back(BRISK), "image": {"digest": None}}
+#: A real engine takes its time: none of the rig's short deadlines, long ones for its start, and no made-up digest.
+UNHURRIED: Final = layered(
+    {**taken_back(BRISK), "image": {"digest": None}}, {"deadlines": {"startup": "20m", "stall": "20m"}}
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Served:
         """A deployment with a profile of its own on a port of its own; the same word again rewrites it."""
         return cls(rig, rig.profile(word, extends=extends, **layered(UNHURRIED, tables)))
 
-    def run(self, word: str, *words: str, timeout: float = 60.0) -> Ran:
+    def run(self, word: str, *words: str, timeout: float = 180.0) -> Ran:
         """``launchpad WORD NAME WORDS``, to its end."""
         return self.rig.run(word, self.name, *words, timeout=timeout)
 
