@@ -19,9 +19,10 @@ from launchpad.runtime.base import Container, ContainerSpec, Port
 from launchpad.store.journal import Event, Journal
 from launchpad.store.state import VERSION, Deployment, Store, Wanted
 from launchpad.supervise.alerts import NoAlerts
-from launchpad.supervise.loop import GpuSamples, Outside, Supervisor
+from launchpad.supervise.loop import Supervisor
 from launchpad.supervise.machine import Phase
 from launchpad.supervise.notify import Notifier
+from launchpad.supervise.outside import GpuSamples, Outside
 from launchpad.supervise.samples import NoSamples
 from launchpad.supervise.snapshot import Snapshot
 from tests.fakes.clock import LeapingClock
@@ -343,7 +344,7 @@ class Stage:
 def bury(supervisor: Supervisor) -> None:
     """Let go of what a killed process would have let go of."""
     supervisor._leave_start()
-    supervisor._events.close()
+    supervisor._lookout.close()
     supervisor._copy.close()
 
 

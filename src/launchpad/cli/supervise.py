@@ -89,8 +89,9 @@ def _supervise(world: World, deployment: Deployment) -> int:
 
     from launchpad.cli import render
     from launchpad.rig.host import Host
-    from launchpad.supervise.loop import Outside, Supervisor
+    from launchpad.supervise.loop import Supervisor
     from launchpad.supervise.notify import Notifier
+    from launchpad.supervise.outside import Outside
 
     notifier = Notifier(world.environ, say=render.say)
     if notifier.heard:

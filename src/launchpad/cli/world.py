@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from launchpad.store.state import Store
     from launchpad.supervise.alerts import Alerts
     from launchpad.supervise.alerts_config import AlertsConfig
-    from launchpad.supervise.loop import GpuSamples
+    from launchpad.supervise.outside import GpuSamples
 
 
 def warn(text: str) -> None:
@@ -114,11 +114,12 @@ class World:
 
         return cast("Runtime", NoRuntime())
 
-    def prober(self, base_url: str, key: str | None = None) -> Prober:
-        """Asks the server at ``base_url``; ``key`` is its bearer token."""
+    def prober(self, base_url: str, key: str | None = None, *, outside: bool = False) -> Prober:
+        """Asks the server at ``base_url``; ``key`` is its bearer token, ``outside`` says that it is no server of ours."""
         from launchpad.health.http import HttpProber
 
-        return HttpProber(base_url, {"Authorization": f"Bearer {key}"} if key else None, clock=self.clock)
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        return HttpProber(base_url, headers, clock=self.clock, outside=outside)
 
     def alerts(self) -> Alerts:
         """Who is told when something goes wrong; a configuration that cannot be used costs the alerts and nothing else."""

@@ -8,23 +8,21 @@ and is adopted by its spec hash at the next start. It decides nothing that ``mac
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final
 
 from launchpad import log
 from launchpad.clock import stamp
 from launchpad.deploy import apply
-from launchpad.deploy.observe import ours
 from launchpad.errors import EXIT_OK, EXIT_WOULD_NOT_STAY_UP, LaunchpadError, RuntimeUnavailable, StoreError
-from launchpad.runtime.base import LABEL_SPEC_HASH
 from launchpad.store.journal import Event
 from launchpad.store.state import VERSION, Wanted
 from launchpad.supervise import answers, machine, record, rollback
 from launchpad.supervise.crash import classify, refused
 from launchpad.supervise.gpus import GpuWatch
+from launchpad.supervise.hands import Hands
+from launchpad.supervise.lookout import Lookout
 from launchpad.supervise.machine import Body, Phase, Sighting, State, Verdict
 from launchpad.supervise.memory import MemoryWatch
 from launchpad.supervise.power import PowerCap
@@ -32,23 +30,18 @@ from launchpad.supervise.publish import Publisher, gpu_views
 from launchpad.supervise.snapshot import ContainerView, Snapshot
 from launchpad.supervise.start import Course, Start, expected_seconds
 from launchpad.supervise.turn import Turn
-from launchpad.supervise.watch import EventWatch, LogCopy, Wake
+from launchpad.supervise.watch import LogCopy, Wake
 from launchpad.supervise.wish import Wish
 from launchpad.units import show_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from launchpad.clock import Clock
     from launchpad.deploy.spec import Spec
-    from launchpad.health.probe import Prober
-    from launchpad.rig.facts import GpuSample, GpuTrouble, XidEvent
-    from launchpad.rig.host import Host
-    from launchpad.runtime.base import Container, Runtime
+    from launchpad.runtime.base import Container
     from launchpad.store.state import Deployment, Store
-    from launchpad.supervise.alerts import Alerts
     from launchpad.supervise.machine import Effect
-    from launchpad.supervise.notify import Notifier
+    from launchpad.supervise.outside import Outside
 
 #: Seconds between two looks: often while something is about to happen, seldom while all is well and events would wake us.
 _TICK_STOPPING: Final = 0.1
@@ -56,68 +49,16 @@ _TICK_SHORTEST: Final = 0.01
 _TICK_YOUNG: Final = 0.1
 _TICK_LOADING: Final = 0.25
 _TICK_CALM: Final = 1.0
-#: While all is well the runtime is asked this seldom; its events are what we rely on.
-_LOOK_CALM: Final = 15.0
 _LOOK_LOADING: Final = 2.0
 #: Seconds by which the wall clock must differ from the steady one to have been set.
 _CLOCK_JUMP: Final = 5.0
 #: Seconds between a container's end and Docker's own in which the one is taken for the other's cause.
 _DOCKER_ENDS: Final = 20.0
 _WITH_DOCKER: Final = "Docker went down and took the container with it"
-#: Exit codes of a server that was told to end: by itself, by SIGKILL, by SIGTERM.
-_TOLD_TO_END: Final = frozenset({0, 137, 143})
-#: By how much Docker's time of an end may lie outside the time in which it did not answer.
-_SLACK: Final = timedelta(seconds=2)
 #: What a start waits for while Docker does not answer.
 _DOCKER: Final = "Docker to answer"
 #: The phases in which a container is listened to and asked questions.
 _RUNNING: Final = frozenset({Phase.STARTING, Phase.READY, Phase.UNREADY})
-
-
-class GpuSamples(Protocol):
-    """Where the deployment's GPU samples come from: NVML in a child process, or a recorded rig."""
-
-    def latest(self) -> tuple[tuple[GpuSample, ...], GpuTrouble | None]:
-        """The newest samples and, where there are none or one card is missing, why; never blocks."""
-
-    def recent(self) -> tuple[GpuSample, ...]:
-        """The samples of the last minute, oldest first."""
-
-    def xids(self) -> tuple[XidEvent, ...]:
-        """Xid errors reported since the last call."""
-
-    def set_cap(self, uuid: str, watts: float) -> None:
-        """Ask for the power limit of one GPU; :meth:`cap_answers` tells."""
-
-    def cap_answers(self) -> tuple[tuple[str, str | None], ...]:
-        """Answers since the last call: the GPU's UUID, and why it was refused (None: done)."""
-
-    def close(self) -> None:
-        """Stop sampling."""
-
-
-class MakesProber(Protocol):
-    """Makes what asks the server at a base URL; ``key`` is sent as a bearer token."""
-
-    def __call__(self, base_url: str, key: str | None = None) -> Prober:
-        """A prober; the caller closes it."""
-
-
-class Outside(NamedTuple):
-    """What a supervisor meets outside its process: every collaborator is handed in.
-
-    ``samples`` makes the source of GPU samples for a spec, told whether the replica
-    serves; ``host`` tells whose processes are on the GPUs, and whether the machine was rebooted.
-    """
-
-    runtime: Runtime
-    clock: Clock
-    prober: MakesProber
-    samples: Callable[[Spec, Callable[[], bool]], GpuSamples]
-    environ: Mapping[str, str]
-    host: Host
-    notifier: Notifier
-    alerts: Alerts
 
 
 class Supervisor:
@@ -138,32 +79,24 @@ class Supervisor:
         self._turn = Turn(store)
         self._to_start = False
         self._watch_gpus()
-        self._containers: tuple[Container, ...] = ()
-        self._looked_at = float("-inf")
-        self._look_now = threading.Event()
         self._start_error: Verdict | None = None
         self._copy = LogCopy(deployment.log_path)
         self._started: Start | None = None
         self._key: str | None = None
         self._publisher = Publisher(deployment, clock)
-        self._blind: str | None = None
         self._taken_over = False
-        self._owed: Literal["stop", "kill"] | None = None
-        self._clear_failed: str | None = None
-        self._asked_to_end = 0
         now = clock.now()
-        self._hears_since = now
         self._seen_clock = now, clock.monotonic()
         snapshot = deployment.read_state(Snapshot, now)
-        self._blind_since = now
-        self._away = (snapshot.updated_at, now) if snapshot else None
+        since = snapshot.updated_at if snapshot else None
+        self._lookout = Lookout(deployment.name, str(store.root), runtime, clock, self._wake.set, since=since)
+        self._hands = Hands(self._lookout, runtime, self._note)
         self._boot_id = outside.host.boot_id()
         self._asks = snapshot.spec_hash if snapshot else None
         self._rebooted = bool(snapshot and snapshot.boot_id and self._boot_id not in {None, snapshot.boot_id})
         self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
         self._course = Course(snapshot.load if snapshot else None, snapshot.ready_after_s if snapshot else None)
         self._crashes = snapshot.crashes if snapshot else 0
-        self._events = EventWatch(runtime, deployment.name, self._hear, clock)
 
     # ---- the outside's handles -------------------------------------------------------------------------------------
 
@@ -197,7 +130,7 @@ class Supervisor:
         if self._state.generation < self._wanted.generation:
             return None
         match self._state.phase:
-            case Phase.STOPPED if not self._wanted.wanted and not self._containers:
+            case Phase.STOPPED if not self._wanted.wanted and not self._lookout.containers:
                 return EXIT_OK
             case Phase.FAILED:
                 return EXIT_WOULD_NOT_STAY_UP
@@ -209,7 +142,7 @@ class Supervisor:
         self._notifier.closing(self._ending or self._state.reason)
         self._leave_start()
         self._turn.end()
-        self._events.close()
+        self._lookout.close()
         self._samples.close()
         self._copy.close()
         self._alerts.close()
@@ -221,7 +154,7 @@ class Supervisor:
         self._note_deaths()
         self._asked_again()
         self._look_at_gpus()
-        if self._to_start and self._blind is None:
+        if self._to_start and self._lookout.blind is None:
             self._start_after_all()
         if not self._look():
             self._publish()
@@ -229,9 +162,10 @@ class Supervisor:
         sighting = self._sighting()
         if not self._taken_over:
             self._take_over(sighting)
-        if self._owed is not None and self._state.phase is Phase.STOPPING:
-            self._signal(self._owed)
-        self._drain_next()
+        if self._state.phase is Phase.STOPPING:
+            self._hands.go_on("kill" if self._state.killed else "stop")
+        else:
+            self._hands.rest()
         before = self._state
         self._state, effects = self._step(before, sighting)
         self._lives.see(self._state, self._wanted)
@@ -241,7 +175,7 @@ class Supervisor:
             hint = self._memory.held(self._samples.latest()[0])
             self._note("waiting", f"waits for {self._state.waiting}", detail={"hint": hint.hint if hint else None})
         if self._started is None and self._state.phase in _RUNNING and self._body() == "running":
-            self._enter_start(self._containers[::-1])
+            self._enter_start(self._lookout.containers[::-1])
         if self._started is not None:
             self._started.ask_when_due(self._state.phase)
         self._publish(durable=self._state.generation != before.generation)  # somebody waits for that
@@ -252,29 +186,21 @@ class Supervisor:
         policy = self._wanted.spec.policy
         state, effects = machine.step(before, sighting, policy)
         crashed = before.phase in _RUNNING and state.phase in {Phase.BACKOFF, Phase.FAILED}
-        if not crashed or not self._ended_unseen(sighting):
+        fatal = sighting.lost is not None or (sighting.verdict is not None and sighting.verdict.fatal)
+        if not crashed or fatal or not self._lookout.ended_unseen():
             return state, effects
         state, effects = machine.step(replace(before, failures=before.failures - 1), sighting, policy)
         state = machine.forgiven(replace(state, failures=before.failures + 1), sighting.now, _WITH_DOCKER)
         self._note("forgiven", state.reason, detail={"failures": state.failures})
         return state, effects
 
-    def _ended_unseen(self, sighting: Sighting) -> bool:
-        """Whether a container was ended by a signal, or cleanly, while Docker did not answer or nobody supervised."""
-        found = next((item for item in self._containers if not item.running), None)
-        if self._away is None or found is None or found.exit is None or found.finished_at is None:
-            return False
-        told_to = found.exit.code in _TOLD_TO_END and not found.exit.oom_killed and not found.exit.error
-        fatal = sighting.lost is not None or (sighting.verdict is not None and sighting.verdict.fatal)
-        return told_to and not fatal and self._away[0] - _SLACK <= found.finished_at <= self._away[1] + _SLACK
-
     def _note_deaths(self) -> None:
         """Say at once what the runtime says at once; the look that judges it may take a while longer."""
-        known = {container.id: container.name for container in self._containers}
-        for death in self._events.deaths():
-            if death.container_id in known and self._state.phase is not Phase.STOPPING:
+        names = {container.id: container.name for container in self._lookout.containers}
+        for death in self._lookout.deaths():
+            if self._state.phase is not Phase.STOPPING:
                 code = "" if death.exit_code is None else f" with exit code {death.exit_code}"
-                self._note("container-ended", f"container {known[death.container_id]} ended{code}")
+                self._note("container-ended", f"container {names[death.container_id]} ended{code}")
 
     def _changed(self, before: State, sighting: Sighting, effects: tuple[Effect, ...]) -> None:
         state = self._state
@@ -308,7 +234,7 @@ class Supervisor:
         for effect in effects:
             self._do(effect)
         if state.phase is not before.phase:
-            self._look_now.set()
+            self._lookout.soon()
             self._wake.set()
 
     def _timing(self) -> dict[str, str | int | float | bool | None]:
@@ -319,7 +245,7 @@ class Supervisor:
         return {"seconds": round(course.ready_after_s, 3), "warm": course.load.warm if course.load else None}
 
     def _pause(self) -> float:
-        if self._blind is not None:
+        if self._lookout.blind is not None:
             return _TICK_CALM  # nothing can be seen or done, however much is due
         match self._state.phase:
             case Phase.STARTING:
@@ -336,10 +262,6 @@ class Supervisor:
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
-        self._look_now.set()
-        self._wake.set()
-
     def _take_over(self, sighting: Sighting) -> None:
         """Make of the predecessor's state what is left of it, and say so where a container is adopted."""
         self._taken_over = True
@@ -348,39 +270,25 @@ class Supervisor:
         with contextlib.suppress(LaunchpadError):  # a value that is gone cannot be hidden, nor is it needed to adopt
             self._read_secrets()
         if self._state.phase is Phase.STOPPING:  # noted, and perhaps never sent
-            self._owed = "kill" if self._state.killed else "stop"
-        if sighting.body != "running" or not sighting.matches or not self._containers:
+            self._hands.owe("kill" if self._state.killed else "stop")
+        if sighting.body != "running" or not sighting.matches or not self._lookout.containers:
             return
-        first = self._containers[-1]
+        first = self._lookout.containers[-1]
         begun = first.started_at or sighting.now
         self._note("adopted", f"container {first.name} runs since {stamp(begun)}", detail={"container": first.id[:12]})
         self._course.adopt(begun)
 
     def _look(self) -> bool:
         """Observe the containers; False while the runtime does not answer, which is no crash of the server."""
-        calm = (
-            self._state.phase in {Phase.READY, Phase.BACKOFF} and self._events.healthy and not self._look_now.is_set()
-        )
-        if calm and self._clock.monotonic() - self._looked_at < _LOOK_CALM:
-            return True
-        self._look_now.clear()
-        try:
-            self._containers = ours(self._runtime.containers(self._deployment.name), str(self._store.root))
-        except LaunchpadError as error:
-            if self._blind is None:
-                self._blind = error.message
-                self._blind_since = self._clock.now()
-                self._note("runtime-lost", error.message)
+        match self._lookout.look(calm=self._state.phase in {Phase.READY, Phase.BACKOFF}):
+            case "lost":
+                self._note("runtime-lost", self._lookout.blind or "")
                 self._forgive()
-            self._look_now.set()
-            return False
-        if self._blind is not None:
-            self._blind = None
-            self._hears_since = self._clock.now()
-            self._away = self._blind_since, self._hears_since
-            self._note("runtime-back", "the container runtime answers again")
-        self._looked_at = self._clock.monotonic()
-        return True
+            case "back":
+                self._note("runtime-back", "the container runtime answers again")
+            case None:
+                pass
+        return self._lookout.blind is None
 
     def _mind_the_clock(self) -> None:
         """Where somebody set the wall clock (or the rig slept), no wait may end early and none may last longer for it."""
@@ -390,7 +298,7 @@ class Supervisor:
         if abs(by.total_seconds()) < _CLOCK_JUMP:
             return
         self._state = machine.shifted(self._state, by)
-        self._hears_since = now
+        self._lookout.hears_since = now
         ahead = "ahead" if by > timedelta() else "back"
         self._note("clock-set", f"the wall clock was set {ahead} by {show_duration(abs(by))}; deadlines move with it")
 
@@ -404,22 +312,16 @@ class Supervisor:
     def _body(self) -> Body:
         if self._wanted.spec.hosted is not None:  # it runs elsewhere: here it is asked, or it is not
             return "running" if self._state.phase in _RUNNING and self._start_error is None else "absent"
-        if all(container.started_at is None for container in self._containers):
-            return "absent"  # none, or created by a predecessor that did not live to start them
-        alive = sum(container.running for container in self._containers)
-        if self._state.phase is Phase.STOPPING and alive:
-            return "running"  # of several containers the last started goes first, and the others serve it until then
-        whole = len(self._wanted.spec.containers) if self._matches() else alive
-        return "running" if alive == whole == len(self._containers) else "ended"
+        return self._lookout.body(self._wanted.spec, self._state.phase)
 
     def _matches(self) -> bool:
         if self._wanted.spec.hosted is not None:
             return self._asks in {None, self._wanted.spec.hash}
-        return all(item.labels.get(LABEL_SPEC_HASH) == self._wanted.spec.hash for item in self._containers)
+        return self._lookout.matches(self._wanted.spec)
 
     def _sighting(self) -> Sighting:
         body = self._body()
-        running = self._containers[-1] if self._containers else None
+        running = self._lookout.containers[-1] if self._lookout.containers else None
         asked = self._started.asked() if self._started else None
         moved_at = self._started.moved_at if self._started else None
         liveness = self._started.liveness if self._started else None
@@ -436,14 +338,14 @@ class Supervisor:
             verdict=self._verdict() if body != "running" else None,
             memory_released=released,
             memory_held=held.says if held else None,
-            waits=(self._turn.waits or _DOCKER) if self._to_start else None,
+            waits=(self._turn.waits or _DOCKER) if self._to_start else answers.awaited(asked, self._wanted.spec),
             stuck_since=liveness.stuck_since if liveness and self._wanted.spec.hosted is None else None,
             stuck=liveness.stuck if liveness else "",
             lost=self._gpus.lost,
             renewal=self._wanted.renewal,
             rebooted=self._rebooted,
             probe=answers.seen(asked, self._wanted.spec) if asked else None,
-            progress_at=max(moved_at or self._hears_since, self._hears_since),
+            progress_at=max(moved_at or self._lookout.hears_since, self._lookout.hears_since),
         )
 
     def _verdict(self) -> Verdict | None:
@@ -452,7 +354,7 @@ class Supervisor:
             return None
         if self._start_error is not None:
             return self._start_error
-        ended = next((item for item in self._containers if not item.running), None)
+        ended = next((item for item in self._lookout.containers if not item.running), None)
         if ended is None:
             return classify(None, ())
         loading = self._started is not None and self._state.phase is Phase.STARTING
@@ -473,31 +375,11 @@ class Supervisor:
             case "start":
                 self._start()
             case "stop" | "kill":
-                self._signal(effect)
+                self._hands.send(effect)
             case "clear":
                 self._clear()
             case "record-crash":
                 return  # done before the change was published
-
-    def _signal(self, effect: Literal["stop", "kill"]) -> None:
-        """Send a stop or a kill; one that does not get through is owed, and sent again at the next look."""
-        owed, self._owed = self._owed, effect
-        try:
-            apply.stop(self._containers, self._runtime, "SIGKILL" if effect == "kill" else "SIGTERM")
-        except LaunchpadError as error:
-            if owed is None:
-                self._note("signal-failed", error.message, detail={"hint": error.hint})
-            return
-        self._owed = None
-        self._asked_to_end = sum(item.running for item in self._containers)
-
-    def _drain_next(self) -> None:
-        """Where one of several containers has drained, ask the next: a frontend goes after its worker."""
-        left = [item.id for item in self._containers if item.running]
-        if self._state.phase is not Phase.STOPPING:
-            self._asked_to_end = 0
-        elif self._asked_to_end > len(left) > 0 and self._owed is None:
-            self._signal("kill" if self._state.killed else "stop")
 
     def _read_secrets(self) -> dict[str, dict[str, str]]:
         """The secrets of the wanted spec, which no log shows from now on; raises LaunchpadError."""
@@ -512,9 +394,9 @@ class Supervisor:
         if self._body() == "running":  # it came about, and only the answer was lost
             self._to_start = False
             return
-        if self._containers:
+        if self._lookout.containers:
             self._clear()
-        if not self._containers:
+        if not self._lookout.containers:
             self._start()
 
     def _start(self) -> None:
@@ -535,7 +417,7 @@ class Supervisor:
             containers = apply.launch(spec, self._runtime, str(self._store.root), secrets)
         except RuntimeUnavailable:
             self._to_start = True  # Docker's absence is nobody's failure; the look that follows tells of it
-            self._look_now.set()
+            self._lookout.soon()
             return
         except LaunchpadError as error:
             self._start_error = refused(error)
@@ -563,7 +445,7 @@ class Supervisor:
             spec,
             containers,
             self._runtime,
-            lambda: self._prober(spec.endpoint) if key is None else self._prober(spec.endpoint, key),
+            lambda: self._prober(spec.endpoint, key, outside=spec.hosted is not None),
             self._copy,
             self._wake.set,
             self._clock,
@@ -576,26 +458,16 @@ class Supervisor:
             self._started = None
 
     def _clear(self) -> None:
-        if self._started is not None and self._containers and self._body() != "running":
+        if self._started is not None and self._lookout.containers and self._body() != "running":
             self._started.drain(2.0)
         self._leave_start()
-        try:
-            apply.clear(self._containers, self._runtime)
-        except LaunchpadError as error:
-            if self._clear_failed is None:
-                self._note("clear-failed", error.message, detail={"hint": error.hint})
-            self._clear_failed = error.message
-            return
-        self._clear_failed = None
-        for container in self._containers:
-            self._note("container-removed", f"container {container.name}", detail={"container": container.id[:12]})
-        self._containers = ()
+        self._hands.clear()
 
     def _record_crash(self, before: State, sighting: Sighting) -> None:
         verdict = sighting.verdict or Verdict(fatal=False, reason=before.failing or before.reason)
         if sighting.lost is not None:
             verdict = replace(sighting.lost, reason=f"{verdict.reason}; {sighting.lost.reason}")
-        ended = next(iter(sorted(self._containers, key=lambda item: item.running)), None)
+        ended = next(iter(sorted(self._lookout.containers, key=lambda item: item.running)), None)
         lines = self._last_lines(ended) if ended else (self._started.tail() if self._started else ())
         self._crashes += 1
         try:
@@ -667,7 +539,7 @@ class Supervisor:
             version = wanted.number or None
             spec = wanted.spec.hash
             self._note("asked", word, detail={"generation": wanted.generation, "spec": spec, "version": version})
-        self._look_now.set()
+        self._lookout.soon()
         return True
 
     def _put_back(self, before: State, sighting: Sighting) -> None:
@@ -722,7 +594,7 @@ class Supervisor:
         remarks = (*self._gpus.look(samples, self._samples.xids(), trouble, now), *self._cap.look(samples, now))
         for remark in remarks:
             self._note(remark.event, remark.reason, detail=remark.detail)
-        running = [item.id for item in self._containers if item.running]
+        running = [item.id for item in self._lookout.containers if item.running]
         if running:
             self._memory.runs(samples, running)
 
@@ -770,14 +642,14 @@ class Supervisor:
             rehearsal=spec.rehearsal is not None,
             containers=tuple(
                 ContainerView(item.id, item.name, item.image, item.started_at)
-                for item in self._containers
+                for item in self._lookout.containers
                 if item.running
             ),
             gpus=gpu_views(spec, samples, self._memory.ours),
             gpu_problem=trouble.message if trouble and spec.gpus else None,
             load=self._course.load,
             ready_after_s=self._course.ready_after_s,
-            runtime_problem=self._blind,
+            runtime_problem=self._lookout.blind,
             traffic=self._started.liveness.traffic if self._started else None,
             alarms=self._gpus.alarms,
             power_cap_w=spec.power_cap_w,
