@@ -166,6 +166,22 @@ def test_an_external_deep_gemm_is_seen_beside_the_vendored_one(workshop: Worksho
     )
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        b"from importlib.metadata import version\n__version__ = version('sglang')\n",
+        b'__version__ = "0.0.0.dev0"\n',
+    ],
+    ids=["by its metadata", "and falls back"],
+)
+def test_sglangs_generated_version_counts_where_its_module_only_asks_for_it(workshop: Workshop, asks: bytes) -> None:
+    files = {
+        f"{EDITABLE}/sglang/version.py": asks,
+        f"{EDITABLE}/sglang/_version.py": b"__version__ = version = '0.5.16'\n",
+    }
+    assert workshop.facts(files).engine_version == "0.5.16"
+
+
 def test_sglangs_editable_layout_is_read(workshop: Workshop) -> None:
     files: Files = {
         f"{EDITABLE}/sglang/version.py": b'__version__ = "0.5.23"\n',

@@ -26,10 +26,11 @@ _EDITABLE: Final = ("/sgl-workspace/sglang/python",)
 _PYTHONS: Final = tuple(f"3.{minor}" for minor in (12, 13, 11, 10, 14))
 _DIST: Final = "/usr/lib/python3/dist-packages"
 
-#: Package -> the file with its version, below site-packages.
+#: Package -> the file with its version, below site-packages; the first that tells one counts.
 _VERSIONS: Final[Mapping[str, str]] = {
     "vllm": "vllm/_version.py",
-    "sglang": "sglang/version.py",
+    # Since setuptools_scm came, version.py only asks for it, and falls back to 0.0.0.dev0 (wheel sglang 0.5.16).
+    "sglang": "sglang/_version.py sglang/version.py",
     "torch": "torch/version.py",
     "flashinfer-python": "flashinfer/_build_meta.py",
     "transformers": "transformers/__init__.py",
@@ -56,7 +57,7 @@ _SOURCES: Final[Mapping[EngineName, tuple[str, ...]]] = {
         "model_executor/layers/quantization/__init__.py",
     ),
 }
-_VERSION: Final = re.compile(r"^\s*(?:__version__|version)\b[^'\"\n]*['\"]([^'\"\n]{1,80})['\"]", re.MULTILINE)
+_VERSION: Final = re.compile(r"^\s*(?:__version__|version)\b[^'\"\n]*['\"]([0-9][^'\"\n]{0,79})['\"]", re.MULTILINE)
 _PLAIN_VERSION: Final = re.compile(r"\A\s*([0-9][\w.+!-]{0,80})\s*\Z")
 _CUDA: Final = re.compile(r"^cuda\b[^'\"\n]*['\"]([0-9.]{1,16})['\"]", re.MULTILINE)
 _FAMILY_120: Final = re.compile(r"family\(\s*120\s*\)")
@@ -156,14 +157,19 @@ def _candidates(env: Mapping[str, str]) -> Iterator[str]:
 
 def _packages(look: Look) -> Iterator[tuple[str, str]]:
     for name, path in _VERSIONS.items():
-        text = look.text(path)
-        found = (_VERSION.search(text) or _PLAIN_VERSION.match(text)) if text is not None else None
-        if found is not None:
-            yield name, found.group(1)
+        versions = (_version(look.text(place) or "") for place in path.split())
+        if (version := next(filter(None, versions), None)) is not None:
+            yield name, version
     for name, (wheel, system, macro) in _HEADERS.items():
         header = look.text(wheel) or look.absolute(system)
         if header is not None and (told := _macros(header, macro)):
             yield name, told
+
+
+def _version(text: str) -> str | None:
+    """The version that a package's version module spells out; None for one that has to be run to tell."""
+    found = _VERSION.search(text) or _PLAIN_VERSION.match(text)
+    return None if found is None or found[1] == "0.0.0.dev0" else found[1]
 
 
 def _macros(header: str, macro: str) -> str | None:
