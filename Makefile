@@ -105,7 +105,7 @@ e2e-systemd: $(VENV)/.dev tools ## The unit under a real systemd, in a container
 	fi
 	$(WITH_DOCKERD) run $(BIN)/python -m pytest -v tests/e2e_systemd
 
-e2e-vllm: $(VENV)/.dev ## A real vLLM on CPU through `launchpad up`, and a chat through the openai client (8 minutes, 6 GB)
+e2e-vllm: $(VENV)/.dev ## A real vLLM on CPU through `launchpad up`: chats, hangs, two at once, pins (a quarter of an hour, 6 GB)
 	$(WITH_DOCKERD) run $(BIN)/python tests/e2e_vllm/prepare.py -- $(BIN)/python -m pytest -v tests/e2e_vllm
 
 e2e-dynamo: $(VENV)/.dev ## A real Dynamo frontend and mocker through `launchpad up`: restart, drain, down (4 minutes, 1 GB)

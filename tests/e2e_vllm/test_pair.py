@@ -125,6 +125,7 @@ def undisturbed(served: Served, ask: Callable[[Served], object]) -> Iterator[lis
 def test_two_that_are_started_at_once_are_both_ready(pair: Pair) -> None:
     for said, one in zip(pair.said, (pair.chat, pair.vectors), strict=True):
         said.ends(0, f"{one.name} is READY")
+        print(said.out.splitlines()[0])
 
 
 def test_each_has_its_own_container_and_its_own_port(pair: Pair) -> None:
