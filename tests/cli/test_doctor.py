@@ -50,6 +50,27 @@ def ids(ended: Ended) -> list[str]:
     return [item["id"] for item in ended.json["findings"]]
 
 
+# -- the release whose flags count
+
+
+@pytest.mark.parametrize("name", ["v4-flash-nim", "v4-flash-trtllm-gb300", "v4-flash-dynamo-trtllm-gb300"])
+def test_a_schema_of_an_engine_that_has_none_is_refused(launchpad: Launchpad, name: str) -> None:
+    ended = launchpad("doctor", name, "--rig", "4x-gb300", "--image-schema", "1.3.0")
+
+    assert ended.code == 1
+    assert f"cannot check flags of {name} against 1.3.0: no schema of engine" in ended.err
+
+
+def test_flags_of_an_engine_without_schemas_are_not_said_to_be_a_schema_away(launchpad: Launchpad) -> None:
+    said = launchpad("doctor", "v4-flash-nim", "--rig", "4x-gb300", "--json").json["unseen"]
+
+    assert "flags: no schema of engine nim ships" in said
+
+
+def test_a_schema_goes_with_a_profile(launchpad: Launchpad) -> None:
+    assert launchpad("doctor", *RIG, "--image-schema", "0.5.23").code == 2
+
+
 # -- what is looked at
 
 

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Every command there is, as words."""
+    """Every command there is, and every group of them, as words."""
     root = typer.main.get_command(application())
     found: list[tuple[str, ...]] = []
     for name, command in getattr(root, "commands", {}).items():
-        inner = getattr(command, "commands", {})
-        found.extend((name, each) for each in inner) if inner else found.append((name,))
+        found.extend([(name,), *((name, each) for each in getattr(command, "commands", {}))])
     return found
 
 

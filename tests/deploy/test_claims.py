@@ -57,7 +57,7 @@ def test_a_third_is_refused_by_the_names_of_those_that_stand() -> None:
 
     with pytest.raises(LaunchpadError, match=r"held: 0 \(one\), 1 \(one\), 2 \(two\), 3 \(two\)") as caught:
         spec(name="three", taken=taken)
-    assert caught.value.hint == "launchpad down one and launchpad down two"
+    assert caught.value.hint == "launchpad down one two"
 
 
 def test_an_overlap_by_index_is_refused_by_name() -> None:
@@ -83,6 +83,14 @@ def test_an_overlap_by_index_is_refused_by_name() -> None:
 )
 def test_an_address_is_taken_where_both_would_listen(held: str, asked: str, holder: str | None) -> None:
     assert Claims({}, {(held, 8000): "one"}).port_holder(asked, 8000) == holder
+
+
+def test_a_holder_of_two_cards_that_shares_one_is_named_once() -> None:
+    shared = {"GPU-0": "one, two", "GPU-1": "two", "GPU-2": "one, two", "GPU-3": "two"}
+
+    with pytest.raises(LaunchpadError) as caught:
+        spec(name="three", taken=shared)
+    assert caught.value.hint == "launchpad down one two"
 
 
 def test_another_port_is_free() -> None:

@@ -79,6 +79,7 @@ def test_nothing_speaks_against_a_sound_spec_on_a_sound_rig() -> None:
 
 REHEARSED = rehearse(calm(), RehearsalChoice("4x-rtx-pro-6000", (), 1.0), None)
 MISSING = "/no/such/path/of/launchpad"
+BARE_DIGEST = '{{index (split (index .RepoDigests 0) "@") 1}}'
 
 HERE = ("127.0.0.1", 8000)
 SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
@@ -111,7 +112,7 @@ SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         {"made": calm(image={"digest": None})},
         "informs",
         "image lmsysorg/sglang:v0.5.23 is pinned by tag only; the registry may move it",
-        "put its digest under image.digest: docker image inspect --format '{{index .RepoDigests 0}}' lmsysorg/sglang:v0.5.23",
+        f"put its sha256:... under image.digest: docker image inspect --format '{BARE_DIGEST}' lmsysorg/sglang:v0.5.23",
     ),
     "secret.missing": (
         {"made": calm(secrets={"HF_TOKEN": {"from_env": "MY_TOKEN"}})},

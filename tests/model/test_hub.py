@@ -263,3 +263,13 @@ def test_files_of_several_commits_come_from_no_one_commit(door: Hub, tmp_path: P
     fetch(door, door.find(REPO, "main"), tmp_path / "model", notes)
     (tmp_path / "model" / NOTES / "config.json.metadata").write_text("f" * 40 + "\n\n0\n")
     assert origin(tmp_path / "model") == Origin(None, None)
+
+
+def test_a_launchpad_without_the_hubs_library_says_how_to_get_just_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+
+    with pytest.raises(HubError, match="huggingface_hub is not installed where launchpad is") as caught:
+        connect(endpoint=None, token=None)
+    hint = caught.value.hint or ""
+    assert hint.startswith("pipx inject launchpad 'huggingface_hub>=1.0', or ")
+    assert hint.endswith("pip install 'huggingface_hub>=1.0'")

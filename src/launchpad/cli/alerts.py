@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from launchpad.supervise.alerts_config import Webhook
 
 app = typer.Typer(
-    name="alerts", help="List the configured alert webhooks, and send each a test message.", no_args_is_help=True
+    name="alerts",
+    help="List the configured alert webhooks, and send each a test message.\n\nExample: launchpad alerts test",
+    no_args_is_help=True,
 )
 
 _EXAMPLE = """[[alerts.webhook]]

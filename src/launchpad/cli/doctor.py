@@ -95,6 +95,8 @@ def doctor(
         found = _of_log(Path(log))
     elif (wanted := name or profile) is not None:
         found = _of_profile(world, wanted, rig, image_schema)
+    elif image_schema is not None:
+        raise typer.BadParameter("goes with a profile, whose flags it is", param_hint="--image-schema")
     else:
         found = _of_rig(world, rig)
     if deep:
@@ -130,9 +132,16 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     from launchpad.cli import launch
     from launchpad.doctor.case import Case
     from launchpad.doctor.finding import Finding, worst_first
+    from launchpad.engines.schemas import EngineName
     from launchpad.errors import LaunchpadError, NotFoundError, ProfileError
 
     wish = launch.load(world, name, rig=rig)
+    judged = wish.loaded.profile.engine in get_args(EngineName)
+    if image_schema is not None and not judged:
+        raise NotFoundError(
+            f"cannot check flags of {wish.name} against {image_schema}: no schema of engine {wish.loaded.profile.engine} ships",
+            hint=f"leave out --image-schema; what ships: {_SCHEMAS}",
+        )
     runtime, unseen = (world.runtime_for(hosted=True), ()) if wish.hosted else _runtime(world)
     try:
         drawn = launch.draft(world, wish, runtime, image_schema=image_schema)
@@ -144,10 +153,8 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     if runtime is not None and drawn.found.image is None and not wish.hosted:
         unseen = (*unseen, f"inside image {drawn.spec.own_image.reference}: it is not on this Docker Engine")
     if drawn.flags_of is None and drawn.spec.engine not in {"generic", "hosted"}:
-        unseen = (
-            *unseen,
-            f"flags: it is not known which {drawn.spec.engine} release reads them; --image-schema names one",
-        )
+        why = f"it is not known which {drawn.spec.engine} release reads them; --image-schema names one"
+        unseen = (*unseen, f"flags: {why if judged else f'no schema of engine {drawn.spec.engine} ships'}")
     unseen = (*unseen, *_unseen(wish.facts))
     return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, unseen, drawn.spec)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines where nobody watches, and between two of a terminal's.
 _SELDOM, _OFTEN = 15.0, 0.2
+#: Seconds and bytes below which a rate is no ground to say how long the rest takes.
+_SURE_S, _SURE_BYTES = 3.0, 8 * 2**20
 
 
 class Meter:
@@ -28,6 +30,7 @@ class Meter:
         self._live = sys.stderr.isatty()
         self._began = clock.monotonic()
         self._last: float | None = None
+        self._ended: int | None = None
         self._wide = 0
 
     def __enter__(self) -> Meter:
@@ -42,13 +45,20 @@ class Meter:
             print(f"stopped {self._verb}; the same command goes on where it stopped", file=sys.stderr, flush=True)
 
     def tell(self, done: int, total: int | None, moved: int, what: str) -> None:
-        """``done`` of ``total`` bytes, of which ``moved`` were moved in this run: the rate is theirs."""
+        """``done`` of ``total`` bytes, of which ``moved`` were moved in this run: the rate is theirs.
+
+        A total that was only estimated may be passed: then what is done is the total.
+        """
         now = self._clock.monotonic()
-        finished = total is not None and done >= total
+        finished = (
+            total is not None and done >= total and total != self._ended
+        )  # told once, however much comes after it
         if self._quiet or (self._last is not None and not finished and now - self._last < self._pace):
             return
         self._last = now
-        text = progress_text(self._verb, done, total, moved, now - self._began, what)
+        self._ended = total if finished else self._ended
+        whole = None if total is None else max(total, done)
+        text = progress_text(self._verb, done, whole, moved, now - self._began, what)
         if not self._live:
             print(f"  {text}", file=sys.stderr, flush=True)
             return
@@ -66,6 +76,6 @@ def progress_text(verb: str, done: int, total: int | None, moved: int, seconds: 
     if moved and seconds > 0:
         rate = moved / seconds
         parts.append(f"{show_bytes(int(rate))}/s")
-        if total is not None and total > done:
+        if total is not None and total > done and seconds >= _SURE_S and moved >= _SURE_BYTES:
             parts.append(f"{show_duration(timedelta(seconds=(total - done) / rate))} left")
     return f"{verb}  {', '.join(parts)}  {what}"

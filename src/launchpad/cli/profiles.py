@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="profiles",
-    help="List, show and check profiles.",
+    help="List, show and check profiles.\n\nExample: launchpad profiles show v4-flash-sglang-tp4",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

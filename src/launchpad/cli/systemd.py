@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="systemd",
-    help="Install, remove and show the systemd unit that keeps deployments up across reboots.",
+    help="Install, remove and show the systemd unit that keeps deployments up across reboots."
+    "\n\nExample: sudo launchpad systemd install",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

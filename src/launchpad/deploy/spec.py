@@ -397,7 +397,7 @@ def _counted(
         held = ", ".join(f"{gpu.index} ({taken[gpu.uuid]})" for gpu in fitting if gpu.uuid in taken)
         raise LaunchpadError(
             f"cannot place {name}: it needs {count} GPUs and {len(free)} are free; held: {held}{_beside(profile)}",
-            hint=" and ".join(map(_down, holders)),
+            hint=_down(", ".join(holders)),
         )
     reasons = sorted({reason for gpu in gpus if (reason := unsuitable(profile, gpu))})
     why = "; ".join(reasons) or f"this rig has {len(gpus)}"
@@ -409,8 +409,8 @@ def _counted(
 
 
 def _down(holders: str) -> str:
-    """The line that frees a card of its holders."""
-    return f"launchpad down {holders.replace(',', '')}"
+    """The line that frees a card of its holders, each of them named once."""
+    return f"launchpad down {' '.join(dict.fromkeys(holders.split(', ')))}"
 
 
 def _beside(profile: Profile) -> str:

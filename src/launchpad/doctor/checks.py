@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchpad.deploy.apply import read_secrets
 from launchpad.doctor.finding import Finding, worst_first
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from launchpad.deploy.observe import Observed
     from launchpad.deploy.spec import Spec
     from launchpad.rig.facts import RigFacts
+
+
+#: Docker's template for the digest without the repository before it, as ``image.digest`` wants it.
+_BARE_DIGEST: Final = '{{index (split (index .RepoDigests 0) "@") 1}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,7 @@ def _image_pinned(spec: Spec) -> Iterator[Finding]:
             "image.not-pinned",
             "informs",
             f"image {image.reference} is pinned by tag only; the registry may move it",
-            "put its digest under image.digest: docker image inspect --format '{{index .RepoDigests 0}}' "
-            + image.reference,
+            f"put its sha256:... under image.digest: docker image inspect --format '{_BARE_DIGEST}' {image.reference}",
         )
 
 

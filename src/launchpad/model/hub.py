@@ -1,6 +1,6 @@
 """The model hub: which files a repository has at a commit, and their bytes, resumed and checked. The only module that asks it.
 
-huggingface_hub is an extra (``pip install 'launchpad[hub]'``) and imported by :func:`connect`. It knows the hub: its URLs, tokens,
+huggingface_hub is an extra (``pip install '.[hub]'``) and imported by :func:`connect`. It knows the hub: its URLs, tokens,
 errors and sessions. Its own download is not used, because huggingface_hub 2.4.0 throws a partial file away when the process ends
 (file_download.py, read 2026-11-23): files come over HTTP ranges into a partial file that outlives us. What came is hashed and
 compared with what the hub publishes (SHA-256 for large files, git's blob hash for small ones) before it takes its name. Beside the
@@ -39,6 +39,8 @@ TIMEOUT_S: Final = 30.0
 #: Seconds between two attempts of which neither brought a byte; the longest that a hub may ask us to wait.
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_WAIT_S: Final = 60.0
+#: What is installed by a person whose launchpad came without it: whatever is called launchpad elsewhere is not asked for.
+_PACKAGE: Final = "'huggingface_hub>=1.0'"
 
 
 class HubError(LaunchpadError):
@@ -88,7 +90,8 @@ def connect(*, endpoint: str | None, token: str | None) -> Hub:
         from huggingface_hub import HfApi
     except ImportError as error:
         raise HubError(
-            "cannot fetch models: huggingface_hub is not installed", hint="pip install 'launchpad[hub]'"
+            "cannot fetch models: huggingface_hub is not installed where launchpad is",
+            hint=f"pipx inject launchpad {_PACKAGE}, or in launchpad's virtual environment: pip install {_PACKAGE}",
         ) from error
     _utils().disable_progress_bars()
     return Hub(HfApi(endpoint=endpoint, token=token, library_name="launchpad"))
