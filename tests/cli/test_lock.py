@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from launchpad.cli import carry, pins
-from launchpad.cli.lock import make
+from launchpad.cli.lock import make, summary
 from launchpad.cli.meter import progress_text
 from launchpad.cli.verify import _now
 from launchpad.cli.world import World
-from launchpad.deploy.lock import IDS, drifts
+from launchpad.deploy.lock import IDS, Lock, drifts
 from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import ImageError, LaunchpadError, StoreError
 from launchpad.profiles.writer import profile_text
@@ -71,13 +72,72 @@ def test_the_lock_of_a_shipped_profile_goes_to_the_persons_own(launchpad: Launch
     ended = launchpad("lock", "v4-flash-sglang-tp4", "--rig", RIG, "--json")
 
     assert ended.json["path"] == str(tmp_path / "home/.config/launchpad/profiles/v4-flash-sglang-tp4.lock")
-    assert ended.json["lock"]["rig"]["driver"] is not None
+
+
+def test_a_recorded_rigs_driver_is_nothing_to_hold_a_real_rig_to(launchpad: Launchpad, profile: Path) -> None:
+    ended = launchpad("lock", str(profile), "--rig", RIG, "--json")
+
+    assert {key: ended.json["lock"]["rig"][key] for key in ("driver", "cuda", "recorded")} == {
+        "driver": None,
+        "cuda": None,
+        "recorded": RIG,
+    }
+    assert any(line.startswith(f"the driver: {RIG} is a recorded rig") for line in ended.json["unpinned"])
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("demo-dynamo-mocker", "model      comes with the image, or is fetched by it"),
+        ("v4-flash-dynamo-trtllm-gb300", "model      deepseek-ai/DeepSeek-V4-Flash"),
+    ],
+)
+def test_a_lock_says_of_every_model_where_it_is(launchpad: Launchpad, name: str, line: str) -> None:
+    assert line in launchpad("lock", name, "--rig", "4x-gb300").out.splitlines()
+
+
+def test_a_lock_of_a_model_alone_has_no_spec_to_tell() -> None:
+    (*_, flags) = summary(Lock(1, "small", "0", datetime(2026, 11, 23, tzinfo=UTC)))
+
+    assert flags == "flags      0 words and variables"
+
+
+def test_a_directory_is_no_place_for_a_lock_and_is_told_before_anything_is_hashed(
+    launchpad: Launchpad, profile: Path, tmp_path: Path
+) -> None:
+    ended = launchpad("lock", str(profile), "--rig", RIG, "--output", str(tmp_path))
+
+    assert (ended.code, ended.err.splitlines()) == (
+        1,
+        [
+            f"error: cannot write lock {tmp_path}: it is a directory",
+            f"hint: launchpad lock small --output {tmp_path / 'small.lock'}",
+        ],
+    )
+
+
+def test_a_lock_that_cannot_be_written_is_not_a_matter_of_the_state_directory(
+    launchpad: Launchpad, profile: Path
+) -> None:
+    hint = launchpad("lock", str(profile), "--rig", RIG, "--output", "/proc/small.lock").err.splitlines()[-1]
+
+    assert hint == "hint: ls -ld /proc; df -h /proc"
+
+
+def test_a_file_that_is_no_lock_is_not_to_be_locked_over(launchpad: Launchpad, profile: Path, tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("root:x:0:0")
+    ended = launchpad("verify", str(profile), "--lock", str(tmp_path / "passwd"))
+
+    assert ended.err.splitlines() == [
+        f"error: cannot read lock {tmp_path / 'passwd'}: it is damaged, or no lock",
+        "hint: name a file that launchpad lock wrote: NAME.lock, or what --output named",
+    ]
 
 
 def test_a_lock_says_what_it_cannot_pin(launchpad: Launchpad, profile: Path) -> None:
     said = launchpad("lock", str(profile), "--rig", RIG, "--json").json["unpinned"]
 
-    assert [line.partition(":")[0] for line in said] == ["image acme/server", "the model's files"]
+    assert [line.partition(":")[0] for line in said] == ["image acme/server", "the driver", "the model's files"]
 
 
 def test_a_lock_may_be_written_elsewhere(launchpad: Launchpad, profile: Path, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def _manifest(folder: Path) -> tuple[str, tuple[Item, ...]]:
         if said["format"] != FORMAT:
             raise StoreError(
                 f"cannot import {folder}: its format is {said['format']}, this launchpad knows {FORMAT}",
-                hint="install the launchpad that made it: pip install --upgrade launchpad",
+                hint=f"in a checkout of launchpad {said.get('launchpad', 'that is newer')}: pipx install --force .",
             )
         items = decode(json.dumps(said["files"]).encode(), tuple[Item, ...])
         name = str(said["name"])

@@ -83,6 +83,7 @@ def _lock(world: World, loaded: Loaded, ask: _Ask) -> None:
     from launchpad.cli import pins
 
     path = Path(ask.output) if ask.output else pins.home(world, loaded)
+    pins.refuse_folder(path, loaded.name)  # before minutes of hashing
     before = _before(path)
     with hashing(world, quiet=ask.as_json) as progress:
         made = make(world, loaded, rig=ask.rig, weights=ask.weights, progress=progress)
@@ -107,7 +108,10 @@ def _lock(world: World, loaded: Loaded, ask: _Ask) -> None:
 
 
 def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progress: Callable[[Hashed], None]) -> Lock:
-    """What the profile runs with now, on this rig or a recorded one."""
+    """What the profile runs with now, on this rig or a recorded one.
+
+    A recorded rig's driver is not pinned: nothing was proven with it, and `up` would refuse the real rig for having another.
+    """
     from launchpad.cli import launch, pins
 
     runtime = runtime_for(world, rig)
@@ -121,6 +125,7 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
     away, profile = {part for part, _ in unread}, loaded.profile
     return replace(
         made,
+        rig=replace(made.rig, driver=None, cuda=None) if made.rig is not None else None,
         model=pins.declared(profile) if "model" in away else made.model,
         draft_model=pins.declared_draft(profile) if "draft_model" in away else made.draft_model,
     )
@@ -168,7 +173,7 @@ def summary(made: Lock) -> Iterator[str]:
         said = " ".join(word for word in (model.path, model.repo, model.revision or model.fetched) if word)
         hashed = sum(file.sha256 is not None for file in model.weights)
         total = show_bytes(sum(file.size_bytes for file in model.weights))
-        yield f"model      {said}"
+        yield f"model      {said or 'comes with the image, or is fetched by it'}"
         if model.path is not None:
             yield f"files      {len(model.files)} hashed; {len(model.weights)} weight files, {total}, {hashed} hashed"
     if made.draft_model is not None:
@@ -179,7 +184,8 @@ def summary(made: Lock) -> Iterator[str]:
     if made.rig is not None:
         yield f"rig        {made.rig.title}"
     flags = sum(len(container.command) + len(container.env) for container in made.containers)
-    yield f"flags      {flags} words and variables, spec {made.spec_hash}"
+    spec = f", spec {made.spec_hash}" if made.spec_hash is not None else ""
+    yield f"flags      {flags} words and variables{spec}"
 
 
 def unpinned(made: Lock) -> Iterator[str]:
@@ -189,6 +195,8 @@ def unpinned(made: Lock) -> Iterator[str]:
             yield f"image {image.reference}: it is not on this Docker Engine; launchpad pull {made.name}, then lock again"
         elif not image.digests:
             yield f"registry digest of {image.reference}: it was built or loaded here, no registry has named it"
+    if made.rig is not None and made.rig.recorded is not None and made.rig.gpus:
+        yield f"the driver: {made.rig.recorded} is a recorded rig; launchpad lock {made.name} on the rig that serves pins its"
     model = made.model
     if model is None:
         return

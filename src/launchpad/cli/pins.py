@@ -95,14 +95,27 @@ def write(lock: Lock, path: Path) -> None:
     """Write a lock down, whole or not at all."""
     from launchpad.store.files import write_atomic
 
+    refuse_folder(path, lock.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}", hint="name another with --output"
         ) from error
-    write_atomic(path, lock_text(lock).encode())
+    try:
+        write_atomic(path, lock_text(lock).encode())
+    except StoreError as error:
+        raise StoreError(error.message, hint=f"ls -ld {path.parent}; df -h {path.parent}") from error
     path.chmod(0o644)  # it holds no secret, and belongs beside a profile in version control
+
+
+def refuse_folder(path: Path, name: str) -> None:
+    """Raises StoreError where a lock cannot be written because a directory has its name."""
+    if path.is_dir():
+        raise StoreError(
+            f"cannot write lock {path}: it is a directory",
+            hint=f"launchpad lock {name} --output {path / f'{name}{SUFFIX}'}",
+        )
 
 
 def refuse_hosted(loaded: Loaded, doing: str) -> None:

@@ -460,17 +460,25 @@ def lock_text(lock: Lock) -> str:
 
 def read_lock(data: bytes, where: str) -> Lock:
     """The lock in ``data``; raises StoreError naming ``where`` for what is none, or of a later format."""
-    again = f"launchpad lock {PurePosixPath(where).name.removesuffix(SUFFIX)}"
     try:
-        version = json.loads(data)["version"]
+        said = json.loads(data)
+        version = said["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"cannot read lock {where}: it is damaged", hint=f"lock it anew: {again}") from error
+        raise StoreError(f"cannot read lock {where}: it is damaged, or no lock", hint=_anew(where)) from error
     if version != VERSION:
         raise StoreError(
             f"cannot read lock {where}: its format is {version}, this launchpad knows {VERSION}",
-            hint="install the launchpad that wrote it: pip install --upgrade launchpad",
+            hint=f"in a checkout of launchpad {said.get('launchpad', 'that is newer')}: pipx install --force .",
         )
     try:
         return decode(data, Lock)
     except ValueError as error:
-        raise StoreError(f"cannot read lock {where}: it is damaged ({error})", hint=f"lock it anew: {again}") from error
+        raise StoreError(f"cannot read lock {where}: it is damaged ({error})", hint=_anew(where)) from error
+
+
+def _anew(where: str) -> str:
+    """How to come by a lock that can be read; what is not named as one may be anything, and is not to be written over."""
+    name = PurePosixPath(where).name
+    if not name.endswith(SUFFIX):
+        return f"name a file that launchpad lock wrote: NAME{SUFFIX}, or what --output named"
+    return f"lock it anew: launchpad lock {name.removesuffix(SUFFIX)}"
