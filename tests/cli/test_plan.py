@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import yaml
 
+from launchpad.cli import render
 from launchpad.deploy.export import compose, docker_line
+from launchpad.deploy.observe import Observed
+from launchpad.deploy.plan import make_plan
 from tests.deploy.specs import SHIPPED, shipped
 
 if TYPE_CHECKING:
@@ -49,6 +53,43 @@ def test_a_plan_for_people_ends_with_the_steps_and_their_causes(launchpad: Launc
 
     assert [line.split()[0] for line in ended.out.splitlines()[-4:]] == ["pull", "create-volume", "create", "start"]
     assert ended.out.startswith(f"deployment  {NAME}\n")
+
+
+def test_a_plan_tells_how_far_the_profile_was_proven_by_whom_and_when(launchpad: Launchpad) -> None:
+    status = [line for line in launchpad("plan", NAME, *RIG).out.splitlines() if line.startswith("status")]
+    said = SHIPPED.load(NAME).profile.standing
+
+    assert said is not None
+    assert status == [f"status      composed, from {said.source} as of 2026-11-22: {said.says}"]
+
+
+def test_a_plan_of_a_changed_profile_says_that_nobody_vouches_for_it(launchpad: Launchpad, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "v4-flash-sglang-tp2"\n[serving]\ncontext_length = 4096\n')
+
+    ended = launchpad("plan", str(tmp_path / "mine.toml"), *RIG)
+
+    assert "\nstatus      yours: nobody has vouched for it\n" in ended.out
+
+
+def test_a_plan_as_json_tells_status_source_and_day(launchpad: Launchpad, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "v4-flash-sglang-tp2"\n')
+    shown = [
+        launchpad("plan", name, *RIG, "--json").json["spec"]["standing"] for name in (NAME, str(tmp_path / "mine.toml"))
+    ]
+
+    assert (shown[0]["status"], shown[0]["as_of"], shown[0]["source"][:19]) == (
+        "composed",
+        "2026-11-22",
+        "https://github.com/",
+    )
+    assert shown[1] == {"status": None, "says": None, "source": None, "as_of": None}
+
+
+def test_of_a_spec_whose_standing_is_unknown_no_plan_says_that_nobody_vouches() -> None:
+    old = replace(shipped(NAME), standing=None)
+    plan = make_plan(old, Observed(), phase=None, before=None, warm=False)
+
+    assert "status" not in render.plan(old, plan, warm=False)
 
 
 def test_a_plan_without_a_docker_engine_says_that_it_is_on_paper(launchpad: Launchpad) -> None:

@@ -29,13 +29,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Path) -> Path:
 def test_the_list_names_every_profile(launchpad: Launchpad) -> None:
     header, *rows = launchpad("profiles", "list").out.splitlines()
 
-    assert header.split() == ["NAME", "ENGINE", "FROM", "SUMMARY"]
+    assert header.split() == ["NAME", "ENGINE", "FROM", "STATUS", "SUMMARY"]
     assert tuple(row.split()[0] for row in rows) == SHIPPED.names()
 
 
 def test_the_list_as_json_has_these_keys(launchpad: Launchpad) -> None:
     for entry in launchpad("profiles", "list", "--json").json:
-        assert list(entry) == ["name", "path", "shipped", "summary", "engine", "error"]
+        assert list(entry) == ["name", "path", "shipped", "summary", "engine", "standing", "error"]
 
 
 def test_a_profile_that_does_not_read_is_listed_with_its_error(launchpad: Launchpad, own: Path) -> None:
@@ -57,8 +57,41 @@ def test_show_prints_the_files_base_first(launchpad: Launchpad) -> None:
     ended = launchpad("profiles", "show", "v4-flash-sglang-tp2")
     layers = SHIPPED.load("v4-flash-sglang-tp2").layers
 
-    assert ended.err == "".join(f"# {path}\n" for path in layers)
+    assert ended.err.splitlines()[:-1] == [f"# {path}" for path in layers]
     assert ended.out == "".join(path.read_text().rstrip() + "\n" for path in layers)
+
+
+def test_show_ends_with_how_far_the_whole_was_proven(launchpad: Launchpad) -> None:
+    last = launchpad("profiles", "show", "v4-flash-sglang-tp2").err.splitlines()[-1]
+
+    assert last.startswith("# status: verified by upstream, https://github.com/sgl-project/sglang/")
+
+
+def test_show_says_that_nobody_vouches_for_what_extends_a_verified_profile(launchpad: Launchpad, own: Path) -> None:
+    (own / "mine.toml").write_text('extends = "v4-flash-sglang-tp2"\n')
+
+    last = launchpad("profiles", "show", "mine").err.splitlines()[-1]
+
+    assert last == "# status: yours: nobody has vouched for it"
+
+
+def test_the_list_tells_the_status_of_each(launchpad: Launchpad, own: Path) -> None:
+    (own / "mine.toml").write_text('extends = "v4-flash-sglang-tp2"\n')
+    rows = {row.split()[0]: row.split()[3] for row in launchpad("profiles", "list").out.splitlines()[1:]}
+
+    assert (rows["v4-flash-sglang-tp2"], rows["v4-flash-sglang-tp4"], rows["mine"]) == ("verified", "composed", "-")
+
+
+def test_the_list_as_json_tells_status_source_and_day(launchpad: Launchpad, own: Path) -> None:
+    (own / "mine.toml").write_text('extends = "v4-flash-sglang-tp2"\n')
+    standing = {entry["name"]: entry["standing"] for entry in launchpad("profiles", "list", "--json").json}
+
+    assert {key: standing["demo-vllm-cpu"][key] for key in ("status", "source", "as_of")} == {
+        "status": "measured",
+        "source": "docs/measured.md (make e2e-vllm)",
+        "as_of": "2026-11-23",
+    }
+    assert standing["mine"] is None
 
 
 def test_show_as_json_is_the_merged_profile(launchpad: Launchpad) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from launchpad.deploy.spec import Spec
 from launchpad.errors import LaunchpadError
 from launchpad.rig.facts import RigFacts
 from launchpad.runtime.base import Port
-from launchpad.store.files import decode, encode
+from launchpad.store.files import builtins, decode, encode
 from tests.deploy.specs import NO_GPU, OWNER, RIG, SHIPPED, gpu, profile, rig, shipped, spec
 
 SMALL_CARDS = tuple(gpu(index, memory_bytes=24 << 30) for index in range(4))
@@ -266,6 +267,7 @@ SAME = [
     ("policy", spec(profile(deadlines={"startup": "9h"}, restart={"budget": 9}))),
     ("power", spec(profile(power={"budget_w": 9}))),
     ("caveats", spec(profile(caveats=["careful"]))),
+    ("its standing", spec(profile(standing={"status": "measured", "says": "a", "source": "b", "as_of": "2026-11-23"}))),
     ("facts that nothing is made of", spec(facts=rig(kernel="6.1", cpu_count=9))),
 ]
 OTHER = [
@@ -305,6 +307,12 @@ def test_a_spec_survives_its_own_file(name: str) -> None:
     made = shipped(name)
 
     assert decode(encode(made), Spec) == made
+
+
+def test_a_spec_that_was_written_before_profiles_had_a_standing_still_reads() -> None:
+    old = {key: value for key, value in builtins(spec()).items() if key != "standing"}
+
+    assert decode(encode(old), Spec) == replace(spec(), standing=None)
 
 
 def test_a_spec_read_back_has_the_same_hash() -> None:

@@ -243,12 +243,35 @@ KEYS = (
         "an engine that we do not know",
         '"vllm"',
         '"vlm"',
-        '3: engine: must be "sglang" or "vllm" or "trtllm" or "dynamo" or "nim" or "hosted" or "generic"; has "vlm", did you mean "vllm"?',
+        '3: engine: must be "sglang" or "vllm" or "trtllm" or "dynamo" or "nim" or "hosted" or "generic"; '
+        'has "vlm", did you mean "vllm"?',
     ),
     add(
         "a basis that we do not know",
         '[[claims]]\nabout="a"\nsays="b"\nbasis="rumoured"\nsource="c"\nas_of=2026-11-22\n',
         '14: claims[0].basis: must be "verified" or "measured" or "modelled" or "composed" or "reported"; has "rumoured"',
+    ),
+    add(
+        "a status that vouches for nothing",
+        '[standing]\nstatus="tested"\nsays="a"\nsource="b"\nas_of=2026-11-22\n',
+        '12: standing.status: must be "verified" or "measured" or "composed"; has "tested"',
+    ),
+    add(
+        "a status that nobody can look up",
+        '[standing]\nstatus="verified"\nsays="a"\n',
+        "11: standing.source: is missing; add source: URL or reference that can be looked up",
+        "11: standing.as_of: is missing; add as_of: The day it was true",
+    ),
+    add(
+        "a status in words alone",
+        'standing = "verified"\n',
+        "11: publish.standing: unknown key; it belongs at the top level, above the first [table]",
+    ),
+    swap(
+        "a status at the top",
+        "format = 1",
+        'format = 1\nstatus = "verified"',
+        "2: status: unknown key; it belongs under [standing]",
     ),
     swap("no port", "port = 8000\n", "", "9: publish.port: is missing; add port: Port on this rig"),
     swap(

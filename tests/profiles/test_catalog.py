@@ -337,6 +337,51 @@ def test_a_nearer_choice_of_weights_takes_back_the_bases_revision_too(tmp_path: 
     assert (model.path, model.repo, model.revision) == ("/mine", None, None)
 
 
+VERIFIED = """\
+[standing]
+status = "verified"
+says = "on two cards"
+source = "https://example.org/"
+as_of = 2026-11-23
+"""
+
+
+def test_what_extends_a_verified_profile_and_says_nothing_is_not_verified(tmp_path: Path) -> None:
+    write(tmp_path, "base", SOUND + VERIFIED)
+    write(tmp_path, "top", 'extends = "base"\n[publish]\nport = 9000\n')
+    catalog = Catalog((tmp_path,))
+
+    assert [catalog.load(name).profile.standing is None for name in ("base", "top")] == [False, True]
+
+
+def test_a_layer_between_does_not_hand_a_standing_on(tmp_path: Path) -> None:
+    write(tmp_path, "_base")
+    write(tmp_path, "middle", 'extends = "_base"\n' + VERIFIED)
+    write(tmp_path, "top", 'extends = "middle"\n')
+
+    assert Catalog((tmp_path,)).load("top").profile.standing is None
+
+
+def test_a_layer_s_own_standing_takes_nothing_from_its_base(tmp_path: Path) -> None:
+    write(tmp_path, "base", SOUND + VERIFIED)
+    top = write(tmp_path, "top", 'extends = "base"\n\n[standing]\nsays = "with my port"\nas_of = 2026-11-24\n')
+
+    assert problems_of(Catalog((tmp_path,)), "top") == (
+        f'{top}:3: standing.status: is missing; add status = "verified" or "measured" or "composed"',
+        f"{top}:3: standing.source: is missing; add source: URL or reference that can be looked up",
+    )
+
+
+def test_an_entry_tells_the_standing_as_text(tmp_path: Path) -> None:
+    write(tmp_path, "proven", SOUND + VERIFIED)
+    write(tmp_path, "top", 'extends = "proven"\n')
+
+    assert [entry.standing for entry in Catalog((tmp_path,)).entries()] == [
+        {"status": "verified", "says": "on two cards", "source": "https://example.org/", "as_of": "2026-11-23"},
+        None,
+    ]
+
+
 def test_a_problem_is_told_at_the_layer_that_set_the_value(tmp_path: Path) -> None:
     base = write(tmp_path, "_base", SOUND.replace("8000", "0") + "[parallel]\ntensor = 1\n")
     top = write(tmp_path, "top", 'extends = "_base"\n\n[parallel]\ntensor = 0\nzzz = 1\n')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -20,6 +21,9 @@ from tests.profiles.own_rigs import OWN_RIG
 CATALOG = Catalog((shipped_profiles(),))
 FILES = sorted(path.stem for path in shipped_profiles().glob("*.toml"))
 EXAMPLE = (shipped_profiles() / "EXAMPLE.toml").read_text()
+ROOT = Path(__file__).parents[2]
+#: A URL, a file of this repository, or a file of a named release.
+CITABLE = re.compile(r"https://[\w.-]+/|(?:docs|tests)/\S+\.\w+|\w+ \d+\.\d+\.\d+ source distribution, \S+/\S+\.\w+")
 
 
 def test_the_shipped_profiles_are_these() -> None:
@@ -27,8 +31,10 @@ def test_the_shipped_profiles_are_these() -> None:
         "demo-dynamo-mocker",
         "demo-vllm-cpu",
         "qwen3-embedding-vllm-shared",
+        "v4-flash-deepseek-api",
         "v4-flash-dynamo-trtllm-gb300",
         "v4-flash-nim",
+        "v4-flash-nvidia-hosted",
         "v4-flash-sglang-h200-tp2",
         "v4-flash-sglang-tp2",
         "v4-flash-sglang-tp4",
@@ -54,6 +60,42 @@ def test_every_shipped_profile_says_what_it_rests_on(name: str) -> None:
 
     assert claims
     assert all(claim.source and claim.as_of for claim in claims)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_profile_says_how_far_it_was_proven_and_where_that_can_be_looked_up(name: str) -> None:
+    standing = CATALOG.load(name).profile.standing
+
+    assert standing is not None
+    assert CITABLE.match(standing.source)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_source_inside_the_repository_is_there(name: str) -> None:
+    standing = CATALOG.load(name).profile.standing
+    inside = re.match(r"(?:docs|tests)/\S+", standing.source) if standing is not None else None
+
+    assert inside is None or (ROOT / inside[0]).is_file()
+
+
+@pytest.mark.parametrize("source", ["somebody said so", "the internet", "users' files", "https://"])
+def test_what_cannot_be_looked_up_is_no_source(source: str) -> None:
+    assert not CITABLE.match(source)
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOG.names() if not name.startswith("demo-")])
+def test_only_a_demo_passes_for_measured_where_no_card_of_its_kind_was_at_hand(name: str) -> None:
+    standing = CATALOG.load(name).profile.standing
+
+    assert standing is not None
+    assert (standing.status, "by us" in standing.says) in {("verified", True), ("composed", True)}
+
+
+@pytest.mark.parametrize("name", CATALOG.names())
+def test_a_summary_leaves_the_status_to_its_own_line(name: str) -> None:
+    summary = CATALOG.load(name).profile.summary
+
+    assert not [word for word in ("verified", "measured", "composed") if word in summary]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -117,7 +159,7 @@ def test_the_verified_layout_differs_from_the_composed_one_only_where_two_cards_
     four, two = (CATALOG.load(f"v4-flash-sglang-tp{n}").profile for n in (4, 2))
     differs = {name for name in Profile.model_fields if getattr(four, name) != getattr(two, name)}
 
-    assert differs == {"summary", "caveats", "gpus", "parallel", "serving", "power", "claims"}
+    assert differs == {"summary", "caveats", "standing", "gpus", "parallel", "serving", "power", "claims"}
 
 
 # -- EXAMPLE.toml ------------------------------------------------------------------------------------------------------
@@ -157,6 +199,7 @@ def test_the_keys_that_example_comments_out_exclude_others_and_are_right_in_them
     path.write_text(re.sub(r"(?m)^extends = .*$", "", uncommented(EXAMPLE)))
 
     assert [line.split(": ", 1)[1] for line in CATALOG.check([path])] == [
+        "hosted.key: needs exactly one of from_env and from_file",
         "model: needs exactly one of path, repo and in_image; has path and repo and in_image",
         "gpus: needs exactly one of count, indices and uuids; has count and indices and uuids",
         "secrets.HF_TOKEN: needs exactly one of from_env and from_file",
@@ -169,8 +212,8 @@ def test_the_keys_that_example_comments_out_exclude_others_and_are_right_in_them
 @pytest.mark.parametrize("name", FILES)
 def test_every_shipped_file_satisfies_the_json_schema(name: str) -> None:
     table = tomllib.loads((shipped_profiles() / f"{name}.toml").read_text())
-    for claim in table["claims"]:
-        claim["as_of"] = claim["as_of"].isoformat()  # editors validate TOML's dates as text
+    for said in (table["standing"], *table["claims"]):
+        said["as_of"] = said["as_of"].isoformat()  # editors validate TOML's dates as text
 
     jsonschema.Draft202012Validator(json_schema()).validate(table)
 

@@ -36,11 +36,12 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] 
             entry.name,
             entry.engine or "-",
             "shipped" if entry.shipped else "yours",
+            entry.standing["status"] if entry.standing else "-",
             entry.summary or f"does not read: {entry.error}",
         )
         for entry in entries
     ]
-    render.out(render.table(rows, ("NAME", "ENGINE", "FROM", "SUMMARY")))
+    render.out(render.table(rows, ("NAME", "ENGINE", "FROM", "STATUS", "SUMMARY")))
 
 
 @app.command()
@@ -48,7 +49,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Profile name, EXAMPLE, or a path.", autocompletion=complete.profiles)],
     as_json: Annotated[bool, typer.Option("--json", help="The merged profile as JSON.")] = False,
 ) -> None:
-    """Show a profile: its files as written, base first; or merged, as JSON.
+    """Show a profile: its files as written, base first, and how far the whole was proven; or merged, as JSON.
 
     Examples: launchpad profiles show v4-flash-sglang-tp4 | launchpad profiles show EXAMPLE
     """
@@ -56,9 +57,13 @@ def show(
     if as_json:
         render.answer_json(catalog.load(name).profile.model_dump(mode="json", exclude_none=True))
         return
-    for path in catalog.load(name).layers:
+    from launchpad.deploy.spec import standing_of
+
+    loaded = catalog.load(name)
+    for path in loaded.layers:
         render.say(f"# {path}")
         render.out(path.read_text().rstrip())
+    render.say(f"# status: {render.standing(standing_of(loaded.profile))}")
 
 
 @app.command()
@@ -101,5 +106,6 @@ def _entry_json(entry: Entry) -> dict[str, object]:
         "shipped": entry.shipped,
         "summary": entry.summary,
         "engine": entry.engine,
+        "standing": dict(entry.standing) if entry.standing else None,
         "error": entry.error,
     }

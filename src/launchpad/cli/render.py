@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from launchpad.deploy.plan import Plan
-    from launchpad.deploy.spec import Spec
+    from launchpad.deploy.spec import Spec, Standing
     from launchpad.doctor.finding import Finding
     from launchpad.errors import LaunchpadError
     from launchpad.rig.facts import RigFacts
@@ -124,6 +124,8 @@ def plan(spec: Spec, made: Plan, *, warm: bool) -> str:
     ]
     width = max(len(name) for name, _ in essentials)
     lines = [f"{name:<{width}}  {value}" for name, value in essentials]
+    if spec.standing is not None:
+        lines.append(f"{'status':<{width}}  {standing(spec.standing)}")
     lines.extend(f"{'caveat':<{width}}  {caveat}" for caveat in spec.caveats)
     lines.extend(f"{'changed':<{width}}  {change}" for change in made.changes)
     return "\n".join([*lines, "", str(made)])
@@ -134,6 +136,16 @@ def gpus_text(spec: Spec) -> str:
     names = sorted({gpu.name for gpu in spec.gpus})
     groups = ((name, [str(gpu.index) for gpu in spec.gpus if gpu.name == name]) for name in names)
     return " + ".join(f"{len(indices)}x {name} ({', '.join(indices)})" for name, indices in groups) or "none"
+
+
+_VOUCHED = {"verified": "verified by upstream, ", "measured": "measured by us, ", "composed": "composed, from "}
+
+
+def standing(said: Standing) -> str:
+    """``composed, from https://... as of 2026-11-22: not run by us``; of what says nothing, that nobody vouches for it."""
+    if said.status is None:
+        return "yours: nobody has vouched for it"
+    return f"{_VOUCHED.get(said.status, said.status + ', ')}{said.source} as of {said.as_of}: {said.says}"
 
 
 def _cache(spec: Spec, *, warm: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -122,6 +122,16 @@ class HostedChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the profile was proven, in its own words; ``status`` None where it says nothing, and nobody vouches for it."""
+
+    status: str | None = None
+    says: str | None = None
+    source: str | None = None
+    as_of: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A deployment, fully resolved. ``host`` and ``port`` are where a client on this rig reaches it.
 
@@ -130,6 +140,7 @@ class Spec:
 
     ``accepted`` are the ids of hazards that a person overrode by name; ``gpu_share`` is the share of each GPU's memory that
     it may take beside others, None where the cards are its own. ``reasoning`` is the mode that the profile asks for.
+    ``standing`` is None in a spec that was written before profiles said theirs.
     """
 
     name: str
@@ -157,6 +168,7 @@ class Spec:
     rehearsal: RehearsalChoice | None = None
     hosted: HostedChoice | None = None
     fallback: str | None = None
+    standing: Standing | None = None
 
     @property
     def hash(self) -> str:
@@ -261,7 +273,14 @@ def resolve(
         reasoning=profile.serving.reasoning,
         hosted=hosted,
         fallback=profile.fallback,
+        standing=standing_of(profile),
     )
+
+
+def standing_of(profile: Profile) -> Standing:
+    """What the profile says of itself as a whole."""
+    said = profile.standing
+    return Standing(said.status, said.says, said.source, said.as_of) if said is not None else Standing()
 
 
 def _hosted(profile: Profile) -> HostedChoice | None:

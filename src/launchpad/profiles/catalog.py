@@ -46,13 +46,17 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of ``launchpad profiles list``; ``error`` says why a profile does not read, and then the rest is None."""
+    """One line of ``launchpad profiles list``; ``error`` says why a profile does not read, and then the rest is None.
+
+    ``standing`` is the profile's own table of that name, with ``as_of`` as text; None where it has none.
+    """
 
     name: str
     path: Path
     shipped: bool
     summary: str | None = None
     engine: str | None = None
+    standing: dict[str, str] | None = None
     error: str | None = None
 
 
@@ -219,7 +223,9 @@ class Catalog:
         if layers is None:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             return Entry(name, path, shipped, error=problems[0] + more)
-        return Entry(name, path, shipped, layers.table["summary"], layers.table["engine"])
+        table, said = layers.table, layers.table.get("standing")
+        standing = {key: str(value) for key, value in said.items()} if said is not None else None
+        return Entry(name, path, shipped, table["summary"], table["engine"], standing)
 
 
 def _wrong_lines(layers: Layers, *, partial: bool) -> list[str]:

@@ -1,8 +1,8 @@
 """Profiles laid over one another: ``extends`` resolved, tables merged, and who set what.
 
 A file may say ``extends = "name"`` at its top. Its tables are merged key by key over those of the file it names; scalars and
-lists replace. The first layer is the base, the last is the file that was asked for. Pure, but for reading the files through
-``source``; of the schema it knows only ``ALTERNATIVES``.
+lists replace. What speaks of one file alone is not inherited. The first layer is the base, the last is the file that was asked
+for. Pure, but for reading the files through ``source``; of the schema it knows only ``ALTERNATIVES`` and ``NOT_INHERITED``.
 """
 
 from __future__ import annotations
@@ -103,12 +103,16 @@ def _lay_over(
 
 
 def _taken_back(path: tuple[str, ...], over: dict[str, Any]) -> set[str]:
-    """The keys of the base that the choices in ``over`` exclude: ``gpus.uuids`` takes back an inherited ``gpus.count``."""
-    from launchpad.profiles.schema import ALTERNATIVES
+    """The keys that a layer over the base takes back: what is never inherited, and what the choices in ``over`` exclude.
 
+    ``gpus.uuids`` takes back an inherited ``gpus.count``.
+    """
+    from launchpad.profiles.schema import ALTERNATIVES, NOT_INHERITED
+
+    own = set() if path else set(NOT_INHERITED)
     choices = ALTERNATIVES.get(path, ())
     made = [choice for choice in choices if choice & over.keys()]
-    return set().union(*(choice for choice in choices if choice not in made)) if made else set()
+    return own.union(*(choice for choice in choices if choice not in made)) if made else own
 
 
 def _own(owners: _Owners, table: dict[str, Any], index: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -36,7 +37,7 @@ _GPU_UUID: Final = r"^(GPU|MIG)-[0-9A-Za-z-]+$"
 _USER: Final = r"^[\w-]+(:[\w-]+)?$"
 _CAPABILITY: Final = r"^[A-Z_]+$"
 _ADDRESS: Final = r"^[0-9a-fA-F.:]{2,45}$"
-_BASE_URL: Final = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+_BASE_URL: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 
 FORMS: Final[Mapping[str, str]] = {
     _NAME: "use lower-case letters, digits, dots, _ and -, at most 63",
@@ -62,6 +63,9 @@ ALTERNATIVES: Final[Mapping[tuple[str, ...], tuple[frozenset[str], ...]]] = {
     ("model",): (frozenset({"path", "source"}), frozenset({"repo", "revision"}), frozenset({"in_image"})),
 }
 """Tables of which one choice excludes the others: a layer that makes one takes back what its base chose."""
+
+NOT_INHERITED: Final = frozenset({"standing"})
+"""Keys at the top that speak of one file alone: a layer says its own or has none, so that no change passes for verified."""
 
 
 class Contradictions(ValueError):
@@ -126,6 +130,17 @@ def _dates_in(value: object) -> Iterator[date | time]:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _dates_in(inner)
+
+
+def _whole_url(text: str) -> str:
+    """Refuse what only looks like a URL: a port that there is not, a host that is none."""
+    try:
+        host, _ = (parts := urlsplit(text)).hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no URL: {error}") from error
+    if not (host or "").strip(".-"):
+        raise ValueError("is no URL: it names no host")
+    return text
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_plain)]
@@ -386,7 +401,7 @@ class Publish(Part):
 class Hosted(Part):
     """An OpenAI-compatible endpoint that somebody else runs: nothing is launched here, it is only asked."""
 
-    base_url: Annotated[str, StringConstraints(pattern=_BASE_URL, max_length=255)] = Field(
+    base_url: Annotated[str, StringConstraints(pattern=_BASE_URL, max_length=255), AfterValidator(_whole_url)] = Field(
         description="Where its API begins, with or without the last /v1"
     )
     key: Secret | None = Field(None, description="The API key, sent as a bearer token; never written down")
@@ -470,6 +485,17 @@ class Power(Part):
     )
 
 
+class Standing(Part):
+    """How far this profile, as it stands, was proven. A file that extends another says its own, or nobody vouches for it."""
+
+    status: Literal["verified", "measured", "composed"] = Field(
+        description="verified by upstream, measured by us, or composed by us from parts"
+    )
+    says: Text = Field(description="What of it that is true of, and what it leaves open")
+    source: Text = Field(description="URL or reference that can be looked up")
+    as_of: date = Field(description="The day it was true")
+
+
 class Claim(Part):
     """A statement this profile rests on, where it comes from, and as of when."""
 
@@ -514,6 +540,7 @@ class Profile(Part):
     caveats: list[Text] = Field(
         default_factory=list, description="What a person should know before launch; `plan` and `up` print them"
     )
+    standing: Standing | None = None
     fallback: Name | None = Field(
         None,
         description="Hosted profile that `status` names while this one does not serve; nothing is sent there by itself",
