@@ -8,6 +8,7 @@ import pytest
 
 from launchpad.deploy.claims import Claims, claims_of
 from launchpad.errors import LaunchpadError
+from launchpad.rig.catalog import RigCatalog
 from tests.deploy.specs import container, profile, spec
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ def test_an_overlap_by_index_is_refused_by_name() -> None:
 )
 def test_an_address_is_taken_where_both_would_listen(held: str, asked: str, holder: str | None) -> None:
     assert Claims({}, {(held, 8000): "one"}).port_holder(asked, 8000) == holder
+
+
+def test_a_deployment_on_one_recorded_rig_is_in_nobodys_way_on_another() -> None:
+    wish, rigs = profile(gpus={"compute_capability": []}), RigCatalog()
+    taken = claims_of("two", [spec(wish, rigs.facts("4x-gb300"), name="one")], []).gpus
+
+    assert [seat.index for seat in spec(wish, rigs.facts("4x-rtx-pro-6000"), name="two", taken=taken).gpus] == [0, 1]
+    assert [seat.index for seat in spec(wish, rigs.facts("4x-gb300"), name="two", taken=taken).gpus] == [2, 3]
 
 
 def test_a_holder_of_two_cards_that_shares_one_is_named_once() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from launchpad.errors import NotFoundError, ProfileError
-from launchpad.rig.catalog import UUID_PREFIX, RigCatalog, read_rig, recorded_samples, shipped_directory
+from launchpad.rig.catalog import UUID_PREFIX, RigCatalog, counted_uuid, read_rig, recorded_samples, shipped_directory
 from launchpad.rig.facts import GpuLink, GpuSample, RigFacts
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_what_a_rig_does_not_say_is_unknown(tmp_path: Path) -> None:
 
 def test_samples_hold_what_the_file_says_for_each_state_and_none_for_the_rest(tmp_path: Path) -> None:
     rig = catalog(tmp_path, pair=GOOD).load("pair")
-    cards = [GpuSample(f"{UUID_PREFIX}00000000000{card + 1}", card, NOW) for card in (0, 1)]
+    cards = [GpuSample(counted_uuid(card + 1, "pair"), card, NOW) for card in (0, 1)]
     total = (rig.facts.gpus or ())[0].memory_bytes
     idle = tuple(replace(card, memory_total_bytes=total) for card in cards)
     assert recorded_samples(rig, serving=False, now=NOW) == idle
@@ -154,6 +154,21 @@ def test_every_shipped_rig_reads_and_its_cards_are_plainly_synthetic(path: Path)
     rig = read_rig(path)
     assert rig.facts.gpus
     assert all(gpu.uuid.startswith(UUID_PREFIX) for gpu in rig.facts.gpus)
+
+
+def test_no_card_of_one_recorded_rig_is_a_card_of_another() -> None:
+    known = RigCatalog()
+    uuids = [gpu.uuid for name in known.names() for gpu in known.facts(name).gpus or ()]
+
+    assert len(uuids) == len(set(uuids))
+
+
+def test_a_rigs_file_may_name_its_cards_without_knowing_what_it_is_called(tmp_path: Path) -> None:
+    docker = f'[docker]\nversion = "29"\nruntimes = []\ncdi_devices = ["nvidia.com/gpu={counted_uuid(2)}"]\n[[gpu]]'
+    facts = catalog(tmp_path, pair=GOOD.replace("[[gpu]]", docker)).facts("pair")
+
+    assert facts.docker is not None
+    assert facts.docker.cdi_devices == (f"nvidia.com/gpu={(facts.gpus or ())[1].uuid}",)
 
 
 def test_the_shipped_rtx_pro_6000_rig_is_what_its_profiles_ask_for() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchpad.errors import LaunchpadError
-from launchpad.rig.catalog import UUID_PREFIX, read_rig
+from launchpad.rig.catalog import counted_uuid, read_rig
 from launchpad.rig.facts import (
     UNLIMITED,
     ComputeMode,
@@ -107,7 +107,7 @@ def without_names(facts: RigFacts) -> RigFacts:
     return replace(
         facts,
         recorded="rig",
-        gpus=tuple(replace(gpu, uuid=f"{UUID_PREFIX}{gpu.index + 1:012d}", foreign=None) for gpu in gpus),
+        gpus=tuple(replace(gpu, uuid=counted_uuid(gpu.index + 1, "rig"), foreign=None) for gpu in gpus),
         disks=disks,
     )
 

@@ -3,13 +3,14 @@
 A recorded rig stands in for a survey: ``doctor --rig``, ``plan --rig``, ``rehearse --rig``. Its name is its file's stem. It
 is looked for in a ``rigs`` folder under each directory of a path list, first wins, and last among the shipped ones. Every
 figure is one that the file states; what it does not state is None, and no sample is ever made up. GPU UUIDs are counted from
-one under a prefix that no driver gives out, so a recorded card can never be taken for a real one. This module refuses to ask a
-driver anything.
+one under a prefix that no driver gives out and a mark of the rig's name, so a recorded card can never be taken for a real one, nor
+for one of another recorded rig. This module refuses to ask a driver anything.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "rigs"
 LARGEST_FILE: Final = 1 << 18
-#: The start of every recorded GPU's UUID; the card's number in its rig follows, counted from 1.
-UUID_PREFIX: Final = "GPU-00000000-0000-0000-0000-"
+#: The start of every recorded GPU's UUID; a mark of its rig's name follows, then the card's number in it, counted from 1.
+UUID_PREFIX: Final = "GPU-00000000-"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
@@ -298,6 +299,19 @@ def misfits(table: Mapping[str, object]) -> tuple[tuple[str | int, ...], ...]:
     return ()
 
 
+def counted_uuid(number: int, rig: str | None = None) -> str:
+    """The UUID of card ``number``, counted from 1, of the recorded rig ``rig``; None: as a rig's own file spells it.
+
+    A file knows no name but its own file's, which a person may change.
+    """
+    return f"{_counted(rig)}{number:012d}"
+
+
+def _counted(rig: str | None) -> str:
+    mark = "00000000" if rig is None else hashlib.sha256(rig.encode()).hexdigest()[:8]
+    return f"{UUID_PREFIX}{mark[:4]}-{mark[4:]}-0000-"
+
+
 def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple[GpuSample, ...]:
     """What the rig's cards say at ``now`` in place of NVML; None wherever the rig's file does not say."""
     states = rig.serving if serving else rig.idle
@@ -320,7 +334,9 @@ def recorded_samples(rig: RecordedRig, *, serving: bool, now: datetime) -> tuple
 def _recorded(path: Path, rig: RigFile) -> RecordedRig:
     cards = [(card, number) for card in rig.gpu for number in range(card.count)]
     facts = RigFacts(
-        gpus=tuple(_gpu(index, card, number) for index, (card, number) in enumerate(cards)),
+        gpus=tuple(
+            _gpu(index, counted_uuid(index + 1, path.stem), card, number) for index, (card, number) in enumerate(cards)
+        ),
         recorded=path.stem,
         driver_version=rig.driver_version,
         cuda_version=rig.cuda_version,
@@ -342,20 +358,20 @@ def _recorded(path: Path, rig: RigFile) -> RecordedRig:
         glibc=rig.glibc,
         kernel_flags=_maybe_tuple(rig.kernel_flags),
         disks=None if rig.disks is None else tuple(DiskFacts(d.what, None, d.free, d.total) for d in rig.disks),
-        docker=None if rig.docker is None else _docker(rig.docker),
+        docker=None if rig.docker is None else _docker(rig.docker, path.stem),
         circuit_w=rig.circuit_w,
     )
     idle, serving = (tuple(_state(getattr(card, name)) for card, _ in cards) for name in ("idle", "serving"))
     return RecordedRig(path.stem, path, rig.summary, rig.basis, facts, idle, serving)
 
 
-def _gpu(index: int, card: _Gpu, number: int) -> Gpu:
+def _gpu(index: int, uuid: str, card: _Gpu, number: int) -> Gpu:
     """Card ``number`` of its group, as GPU ``index`` of its rig."""
     capability = card.compute_capability
     major, _, minor = (capability or "").partition(".")
     return Gpu(
         index=index,
-        uuid=f"{UUID_PREFIX}{index + 1:012d}",
+        uuid=uuid,
         name=card.name,
         compute_capability=(int(major), int(minor)) if capability else None,
         memory_bytes=card.memory,
@@ -395,11 +411,12 @@ def _links(rig: RigFile, cards: int) -> tuple[GpuLink, ...] | None:
     return tuple(found[pair] for pair in sorted(found))
 
 
-def _docker(docker: _Docker) -> DockerFacts:
+def _docker(docker: _Docker, rig: str) -> DockerFacts:
+    devices = _maybe_tuple(docker.cdi_devices)
     return DockerFacts(
         version=docker.version,
         runtimes=tuple(docker.runtimes),
-        cdi_devices=_maybe_tuple(docker.cdi_devices),
+        cdi_devices=devices and tuple(name.replace(_counted(None), _counted(rig)) for name in devices),
         cdi_spec_driver=docker.cdi_spec_driver,
         toolkit_version=docker.toolkit_version,
         cgroup_version=docker.cgroup_version,

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from launchpad.errors import LaunchpadError
-from launchpad.rig.catalog import UUID_PREFIX, misfits
+from launchpad.rig.catalog import counted_uuid, misfits
 from launchpad.rig.facts import Gpu
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _links(links: Iterable[GpuLink]) -> list[dict[str, Any]]:
 
 
 def _docker(docker: DockerFacts, gpus: tuple[Gpu, ...]) -> dict[str, Any]:
-    counted = {gpu.uuid: f"{UUID_PREFIX}{number:012d}" for number, gpu in enumerate(gpus, 1)}
+    counted = {gpu.uuid: counted_uuid(number) for number, gpu in enumerate(gpus, 1)}
     found = {field.name: _value(field.name, getattr(docker, field.name)) for field in fields(docker)}
     if docker.cdi_devices is not None:
         known = (name for name in docker.cdi_devices if all(uuid in counted for uuid in _UUID.findall(name)))
