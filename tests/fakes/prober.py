@@ -40,7 +40,7 @@ class FakeServer:
         self.urls: list[str] = []
         self.hung = threading.Event()
 
-    def prober(self, base_url: str, key: str | None = None) -> FakeProber:
+    def prober(self, base_url: str, key: str | None = None, *, outside: bool = False) -> FakeProber:
         self.urls.append(base_url)
         return FakeProber(self)
 

@@ -20,7 +20,7 @@ from launchpad.deploy.spec import Spec
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from launchpad.engines.reasoning import Mode
+    from launchpad.engines.reasoning import Mode, Served
     from launchpad.errors import LaunchpadError
     from launchpad.health.stream import Piece, StreamProblem, Usage
     from launchpad.supervise.snapshot import Snapshot
@@ -40,7 +40,10 @@ def ask(
     name: Annotated[str, typer.Argument(help="Deployment.", autocompletion=complete.deployments)],
     question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     think: Annotated[
-        str | None, typer.Option("--think", help="non, high or max; else as the profile says, else non.")
+        str | None,
+        typer.Option(
+            "--think", help="non, high or max; else as the profile says, else non.", autocompletion=complete.modes
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", help="Upper bound of reasoning and answer; else the server's.", min=1)
@@ -63,9 +66,11 @@ def ask(
     """
     if as_json and raw:
         raise typer.BadParameter("--json and --raw exclude each other")
+    named = _named(think)
     world = World()
     target = _target(world, name)
-    mode, said = _mode(target, think)
+    _refuse_other_kind(target)
+    mode, said = _mode(target, named)
     asked = sys.stdin.read() if question == "-" else question
     talk = _Talk(world, quiet=as_json or raw)
     _converse(
@@ -77,7 +82,8 @@ def ask(
         raw=raw,
     )
     if as_json:
-        render.answer_json({"deployment": name, "model": target.model, "mode": mode, "said": said, **talk.figures()})
+        what = {"deployment": name, "model": target.model, "mode": mode, "said": said, "unsaid": _unsaid(target)}
+        render.answer_json({**what, **talk.figures()})
     else:
         render.say(talk.summary(mode))
 
@@ -90,6 +96,11 @@ class _Target:
     endpoint: str
     model: str
     spec: Spec | None
+
+    @property
+    def hosted(self) -> bool:
+        """Whether somebody else runs it."""
+        return self.spec is not None and self.spec.hosted is not None
 
     @property
     def silence_s(self) -> float:
@@ -143,31 +154,64 @@ def _again(snapshot: Snapshot) -> str:
     return f"launchpad {'rehearse' if snapshot.rehearsal else 'up'} {snapshot.name}"
 
 
-def _mode(target: _Target, think: str | None) -> tuple[Mode | None, dict[str, Any]]:
-    """The mode and how it is said; (None, nothing) where nobody asked for one and nobody knows how."""
+def _refuse_other_kind(target: _Target) -> None:
+    """A deployment that embeds has no answer to give."""
+    from launchpad.errors import LaunchpadError
+
+    if target.spec is not None and target.spec.completion.kind == "embedding":
+        body = f'{{"model": "{target.model}", "input": "Hello"}}'
+        raise LaunchpadError(
+            f"cannot ask {target.name}: it embeds texts and does not answer",
+            hint=f"curl {target.endpoint}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'",
+        )
+
+
+def _named(think: str | None) -> Mode | None:
+    """The mode that ``--think`` names."""
     from launchpad.engines import reasoning
 
     named = None if think is None else reasoning.short(think)
     if think is not None and named is None:
         raise typer.BadParameter(f"--think takes non, high or max, not {think!r}")
-    spec = target.spec
-    if spec is None:
-        it = reasoning.Served("an unknown engine", None)
-    else:
-        words = [word for container in spec.containers for word in container.command]
-        whence = spec.hosted.base_url if spec.hosted is not None else spec.own_image.named
-        it = reasoning.served(spec.engine, whence, (spec.model, spec.model_path, *words))
+    return named
+
+
+def _served(target: _Target) -> Served:
+    from launchpad.engines import reasoning
+
+    return reasoning.Served("an unknown engine", None) if target.spec is None else target.spec.served
+
+
+def _unsaid(target: _Target) -> str | None:
+    """What the server does where a request says nothing of a mode; None where that is unknown."""
+    from launchpad.engines import reasoning
+
+    return reasoning.unsaid(_served(target))
+
+
+def _mode(target: _Target, named: Mode | None) -> tuple[Mode | None, dict[str, Any]]:
+    """The mode and how it is said; (None, nothing) where nobody asked for one and nobody knows how."""
+    from launchpad.engines import reasoning
+
+    spec, it = target.spec, _served(target)
     wanted = named or (reasoning.short(spec.reasoning) if spec is not None and spec.reasoning else None)
-    if wanted is None and reasoning.way_of(it) is None:
+    if wanted is None and not reasoning.ways_of(it):
         return None, {}
     mode = wanted or "non-think"
     try:
-        return mode, reasoning.request(mode, it)
+        said = reasoning.request(mode, it)
     except reasoning.UnknownMode as error:
         if named is not None:
             raise
-        render.say(f"asked without the profile's reasoning mode: {error.message}")
+        does = reasoning.unsaid(it)
+        render.say(f"asked without a reasoning mode: {error.message}" + (f"; unsaid, it {does}" if does else ""))
         return None, {}
+    context = spec.context_tokens if spec is not None else None
+    if reasoning.too_short(mode, it, context):
+        render.say(
+            f"{target.name} has a context of {context} tokens; think-max wants {reasoning.MAX_NEEDS_TOKENS} and may be cut off"
+        )
+    return mode, said
 
 
 def _text(name: str, question: str) -> str:
@@ -196,7 +240,7 @@ def _headers(world: World, target: _Target, key_env: str | None) -> dict[str, st
 
     name, spec = target.name, target.spec
     if key_env is None:
-        key = key_of(spec, read_secrets(spec, world.environ)) if spec is not None and spec.hosted is not None else None
+        key = key_of(spec, read_secrets(spec, world.environ)) if spec is not None and target.hosted else None
         return {"Authorization": f"Bearer {key}"} if key else {}
     if not _ENV_NAME.fullmatch(key_env):
         raise LaunchpadError(
@@ -225,6 +269,7 @@ def _converse(
         clock=world.clock,
         silence_s=target.silence_s,
         raw=(lambda data: render.out(_sound(data).translate(_SEEN))) if raw else None,
+        outside=target.hosted,
     )
     try:
         for event in events:
@@ -243,10 +288,14 @@ def _converse(
 
 
 def _failed(target: _Target, problem: StreamProblem, talk: _Talk) -> LaunchpadError:
+    from launchpad.engines.hosted import UNASKED
     from launchpad.errors import LaunchpadError
 
     name, says = target.name, problem.says
     logs, status = f"launchpad logs {name}", f"launchpad status {name}"
+    if target.hosted:  # nothing of it logs here
+        logs = UNASKED if problem.kind in {"unreachable", "broken"} else "ask again; if that goes on, ask its provider"
+        status = logs
     far = f" after {talk.chunks} pieces" if talk.chunks else ""
     match problem.kind:
         case "unreachable":
@@ -276,7 +325,20 @@ def _refused(target: _Target, problem: StreamProblem) -> LaunchpadError:
     }
     hints[403] = hints[401]
     hint = hints.get(status, f"launchpad logs {name}" if status >= 500 else f"launchpad status {name}")
+    if target.hosted:
+        return _refused_elsewhere(target, problem, hint if status in {400, 429} else None)
     return LaunchpadError(f"cannot ask {name}: it answered {status}: {problem.says}", hint=hint)
+
+
+def _refused_elsewhere(target: _Target, problem: StreamProblem, hint: str | None) -> LaunchpadError:
+    """A hosted endpoint said no: what that means there, too; ``hint`` is the better one for a question of a person's own."""
+    from launchpad.engines.hosted import MEANS
+    from launchpad.errors import LaunchpadError
+
+    meaning = MEANS.get(problem.status or 0)
+    means = f" ({meaning.says})" if meaning else ""
+    hint = hint or (meaning.hint.replace("NAME", target.name) if meaning else f"launchpad status {target.name}")
+    return LaunchpadError(f"cannot ask {target.name}: it answered {problem.status}{means}: {problem.says}", hint=hint)
 
 
 class _Talk:

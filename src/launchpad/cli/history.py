@@ -148,7 +148,7 @@ def _examined(world: World, spec: Spec) -> tuple[str, bool]:
     from launchpad.errors import ContainerError, ImageError
     from launchpad.supervise.rollback import claims, refuse_claimed
 
-    launch.refuse_other_kind(world, spec)
+    launch.refuse_other_kind(world, spec.name, hosted=spec.hosted is not None)
     runtime = world.runtime_for(hosted=spec.hosted is not None)
     found = observe(spec, runtime, world.owner)
     if found.image is None and spec.image is not None:
@@ -194,7 +194,7 @@ def _changes(deployment: Deployment, before: int | None, after: int, now: dateti
     old, new = (deployment.history.version(number, Version[Spec], now) for number in (before, after))
     if old is None or new is None:
         return ("unknown: a version is damaged",)
-    return (*changed(old.spec, new.spec), *_rules(old.spec, new.spec))
+    return tuple(dict.fromkeys((*changed(old.spec, new.spec), *_rules(old.spec, new.spec))))
 
 
 def _rules(old: Spec, new: Spec) -> list[str]:
@@ -209,7 +209,7 @@ def _rules(old: Spec, new: Spec) -> list[str]:
             continue
         names = [field.name for field in fields(was) if getattr(was, field.name) != getattr(is_, field.name)]
         words += [f"{part}.{name}: {getattr(was, name)} -> {getattr(is_, name)}" for name in names]
-    for part in ("engine", "model", "model_path", "gpus", "power_budget_w", "power_cap_w", "rehearsal"):
+    for part in ("engine", "model", "model_path", "gpus", "power_budget_w", "power_cap_w", "rehearsal", "fallback"):
         was, is_ = getattr(old, part), getattr(new, part)
         if was != is_:
             words.append(f"{part} changed" if part in {"gpus", "rehearsal"} else f"{part}: {was} -> {is_}")

@@ -123,18 +123,18 @@ def refuse_hosted(loaded: Loaded, doing: str, instead: str) -> None:
         )
 
 
-def refuse_other_kind(world: World, spec: Spec) -> None:
-    """Raise where what is up under the name runs here and ``spec`` is hosted, or the other way round.
+def refuse_other_kind(world: World, name: str, *, hosted: bool) -> None:
+    """Raise where what is up under ``name`` runs here and what is wanted is hosted, or the other way round.
 
     Who looks after the one is blind for the other.
     """
-    before = last_wanted(world, spec.name)
-    if before is None or (before.spec.hosted is None) == (spec.hosted is None):
+    before = last_wanted(world, name)
+    if before is None or (before.spec.hosted is not None) == hosted:
         return
-    if before.wanted or world.store.deployment(spec.name).supervisor_pid() is not None:
+    if before.wanted or world.store.deployment(name).supervisor_pid() is not None:
         kind = "runs here" if before.spec.hosted is None else "is hosted elsewhere"
         raise LaunchpadError(
-            f"cannot bring {spec.name} up: what is up under that name {kind}", hint=f"launchpad down {spec.name}"
+            f"cannot bring {name} up: what is up under that name {kind}", hint=f"launchpad down {name}"
         )
 
 

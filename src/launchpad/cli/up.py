@@ -198,10 +198,10 @@ def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool,
     from launchpad.store.lock import held
 
     with held(world.store.rig_lock, f"bring {wish.name} up"):
+        launch.refuse_other_kind(world, wish.name, hosted=wish.hosted)
         runtime = world.runtime_for(hosted=wish.hosted)
         drawn = launch.draft(world, wish, runtime, fetched=fetched, accept=accept)
         needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
-        launch.refuse_other_kind(world, drawn.spec)
         blocked = any(finding.severity == "blocks" for finding in drawn.findings)
         kept = drawn.plan.keeps and serves(world, drawn.spec)
         offset = world.store.deployment(wish.name).journal.end()
@@ -216,8 +216,11 @@ def _refuse_unseen_secrets(world: World, spec: Spec) -> None:
     from launchpad.supervise import spawn
 
     deployment = world.store.deployment(spec.name)
-    manager = spawn.manager_of(deployment, world.environ)
-    if manager is not None and deployment.supervisor_pid() is None:
+    manager, pid = spawn.manager_of(deployment, world.environ), deployment.supervisor_pid()
+    if pid is not None:
+        if manager is None:  # a unit has its secrets from its own file
+            spawn.refuse_other_environment(spec, pid, world.environ)
+    elif manager is not None:
         spawn.refuse_unseen_secrets(spec, manager, world.environ)
 
 
@@ -283,6 +286,7 @@ def restart(
     before = launch.last_wanted(world, name)
     if before is None:
         raise NotFoundError(f"cannot restart {name}: its spec is gone", hint=f"launchpad up {name}")
+    _refuse_unseen_secrets(world, before.spec)
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=True, rollback=before.rollback, renew=True)
     snapshot = go(world, deployment, Ask(offset, generation, up=True), as_json=as_json, detach=False)

@@ -82,21 +82,26 @@ def make_plan(
 def _ask(spec: Spec, *, phase: str | None, before: Spec | None) -> Plan:
     """A hosted deployment is asked and nothing else."""
     target = f"endpoint {spec.endpoint}"
+    before = None if before is None or before.hosted is None else before
     if before is not None and before.hash == spec.hash and phase == "READY":
         return Plan((PlanStep("keep", target, "already ready, spec unchanged"),))
-    return Plan((PlanStep("ask", target, "hosted elsewhere: nothing is started here"),))
+    changes = changed(before, spec) if before is not None else ()
+    asked = "its list of models" if spec.completion.kind == "none" else "one short completion"
+    why = _first(changes) or f"hosted elsewhere: {asked}, and nothing is started here"
+    return Plan((PlanStep("ask", target, why),), changes)
 
 
 def _cause(found: Observed, changes: tuple[str, ...], *, drifted: bool, steps: list[PlanStep]) -> str:
     if drifted:
-        return (
-            changes[0] + (f" (and {len(changes) - 1} more)" if len(changes) > 1 else "")
-            if changes
-            else "spec hash changed"
-        )
+        return _first(changes) or "spec hash changed"
     if any(item.running for item in found.containers):
         return steps[0].cause if steps else "asked"
     return "ended, left behind"
+
+
+def _first(changes: tuple[str, ...]) -> str:
+    """The first change, and how many more there are; empty where there is none."""
+    return "".join(changes[:1]) + (f" (and {len(changes) - 1} more)" if len(changes) > 1 else "")
 
 
 def _image_steps(spec: Spec, found: Observed) -> list[PlanStep]:
@@ -141,13 +146,23 @@ _PLAIN: Final[Mapping[str, str]] = {
 
 
 def changed(before: Spec, after: Spec) -> tuple[str, ...]:
-    """The differences between two specs' containers, in words: ``flag --tp-size: 4 -> 2``, ``env NCCL_DEBUG added``."""
-    words: list[str] = []
+    """The differences between two specs' containers or endpoints: ``flag --tp-size: 4 -> 2``, ``env NCCL_DEBUG added``."""
+    words: list[str] = _hosted_changes(before, after)
     if len(before.containers) != len(after.containers):
         words.append(f"containers: {len(before.containers)} -> {len(after.containers)}")
     for old, new in zip(before.containers, after.containers, strict=False):
         words.extend(_container_changes(old, new))
     return tuple(dict.fromkeys(words))
+
+
+def _hosted_changes(before: Spec, after: Spec) -> list[str]:
+    """The differences between two hosted specs that make it another one."""
+    old, new = before.hosted, after.hosted
+    if old is None or new is None:
+        return []
+    pairs = (("endpoint", old.base_url, new.base_url), ("model", before.model, after.model))
+    words = [f"{what}: {was} -> {is_}" for what, was, is_ in pairs if was != is_]
+    return [*words, *(["key changed (by name)"] if old.key != new.key else [])]
 
 
 def _container_changes(old: ContainerSpec, new: ContainerSpec) -> Iterable[str]:

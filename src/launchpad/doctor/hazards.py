@@ -385,6 +385,15 @@ SIGNATURES: Final = (
         basis="seen",
     ),
     _row(
+        "nim.no-key",
+        r"(?<![A-Za-z])Authentication Error(?![A-Za-z])",
+        "fatal",
+        "NGC did not let the container fetch its model: the key is missing, wrong, or may not use it (it ends with code 0 then)",
+        hint="set secrets.NGC_API_KEY to a key whose NGC account may fetch this NIM: docker login alone is not enough",
+        source="https://github.com/NVIDIA/NemoClaw/issues/3333",
+        as_of="2026-11-23",
+    ),
+    _row(
         "model.files-missing",
         r"FileNotFoundError:.*(safetensors|config\.json)|Cannot find any model weights"
         r"|does not appear to have a file named config\.json|SafetensorError|MetadataIncompleteBuffer",

@@ -2,7 +2,8 @@
 
 One question, one connection, one deadline over the whole exchange. httpx's own timeouts bound each read, so a server that
 drips a byte a second holds its caller for ever; here a timer shuts the socket down when the time is up, headers or body.
-Refuses: redirects, proxies from the environment, compressed bodies, more than 1 MiB of body (4 MiB of a page that is read
+A server of ours is asked directly, one that somebody else runs through the proxies of the environment (HTTPS_PROXY, NO_PROXY) as
+every other client there would. Refuses: redirects, compressed bodies, more than 1 MiB of body (4 MiB of a page that is read
 for its text), and retrying.
 """
 
@@ -15,6 +16,7 @@ import ssl
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from launchpad.clock import Clock, SystemClock
 from launchpad.health.probe import (
@@ -49,7 +51,8 @@ class HttpProber:
 
     ``base_url`` is scheme, host and port (``http://127.0.0.1:30000``); ``headers`` go with every question and their values
     never reach an :class:`Answer`. ``timeout`` and ``completion_timeout`` are seconds over a whole exchange. A name is
-    resolved by the system's resolver, whose own time is not bounded here: give an address where that matters.
+    resolved by the system's resolver, whose own time is not bounded here: give an address where that matters. ``outside`` says
+    that it is somebody else's, beyond the proxies that the environment names.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class HttpProber:
         timeout: float = GET_TIMEOUT,
         completion_timeout: float = COMPLETION_TIMEOUT,
         clock: Clock | None = None,
+        outside: bool = False,
     ) -> None:
+        self._outside = outside
         self._base = base_url.rstrip("/")
         self._headers = dict(headers or {})
         self._secrets = tuple(part for value in self._headers.values() for part in (value, value.split(" ", 1)[-1]))
@@ -193,6 +198,8 @@ class HttpProber:
         # The text of these may quote a header, so none of it is repeated.
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _Unanswered("broken", f"the URL or a header is malformed ({type(error).__name__})") from error
+        except ImportError as error:
+            raise _Unanswered("broken", "the environment names a SOCKS proxy, which is not supported") from error
         # A client closed by another thread raises RuntimeError; a body that JSON cannot say raises TypeError or ValueError;
         # no free descriptor raises OSError.
         except (RuntimeError, TypeError, ValueError, OSError) as error:
@@ -202,10 +209,20 @@ class HttpProber:
         said = excerpt(str(error).encode("utf-8", "replace"), self._secrets)
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, socket.gaierror | ssl.SSLError):
-                return _Unanswered("broken", said)
+            if isinstance(cause, socket.gaierror):
+                host = urlsplit(self._base).hostname
+                host = f"{host}, or its proxy's," if self._proxied() else host
+                return _Unanswered("broken", f"the name {host} cannot be resolved: {said}")
+            if isinstance(cause, ssl.SSLError):
+                return _Unanswered("broken", f"no trusted TLS connection: {said}")
             cause = cause.__cause__ or cause.__context__
         return _Unanswered("refused", said)
+
+    def _proxied(self) -> bool:
+        """Whether a proxy of the environment may stand in between; which one is not said, as its URL may hold a password."""
+        from urllib.request import getproxies_environment
+
+        return self._outside and bool(getproxies_environment())
 
     def _ready_client(self) -> httpx.Client:
         import httpx
@@ -221,7 +238,7 @@ class HttpProber:
                 self._client = httpx.Client(
                     verify=context,
                     headers=ours | {name.encode(): value.encode() for name, value in self._headers.items()},
-                    trust_env=False,
+                    trust_env=self._outside,
                     follow_redirects=False,
                     limits=httpx.Limits(max_keepalive_connections=0),
                 )

@@ -2,7 +2,8 @@
 
 It imports httpx at the first question. A stream is read as bytes and split at line feeds alone: a model may well say U+2028.
 What goes wrong is a :class:`StreamProblem` that tells a server that is not there from one that refuses, errs in mid-stream (often
-under HTTP 200), falls silent, or hangs up. Refuses: redirects, proxies of the environment, compressed bodies, an event over
+under HTTP 200), falls silent, or hangs up. Proxies of the environment are used for what somebody else runs, and for nothing of
+ours. Refuses: redirects, compressed bodies, an event over
 1 MiB, and retrying; a header's value reaches no error text.
 """
 
@@ -79,15 +80,17 @@ def stream_chat(
     clock: Clock,
     silence_s: float,
     raw: Callable[[str], None] | None = None,
+    outside: bool = False,
 ) -> Iterator[Piece | End]:
     """Ask, and yield pieces as they come and one :class:`End`; raises StreamProblem.
 
     ``silence_s`` bounds the wait for the next event; comments that only keep the connection count as silence. ``raw`` is handed
-    every event's data as it came. Ending the iteration ends the request.
+    every event's data as it came. ``outside`` says that somebody else runs it, beyond the environment's proxies. Ending the
+    iteration ends the request.
     """
     secrets = tuple(part for value in headers.values() for part in (value, value.split(" ", 1)[-1]))
     reader = _Reader(secrets)
-    for data in _events(base_url, body, headers, secrets, clock, silence_s):
+    for data in _events(base_url, body, headers, secrets, clock, silence_s, outside=outside):
         if raw is not None:
             raw(data)
         yield from reader.read(data)
@@ -200,6 +203,8 @@ def _events(
     secrets: tuple[str, ...],
     clock: Clock,
     silence_s: float,
+    *,
+    outside: bool,
 ) -> Iterator[str]:
     """The data of each event; a whole JSON answer, from a server that does not stream, is one."""
     import httpx
@@ -213,7 +218,7 @@ def _events(
             httpx.Client(
                 verify=trust,
                 timeout=httpx.Timeout(silence_s, connect=min(CONNECT_S, silence_s)),
-                trust_env=False,
+                trust_env=outside,
                 follow_redirects=False,
             ) as client,
             client.stream(
@@ -230,6 +235,8 @@ def _events(
         raise StreamProblem("unreachable", excerpt(str(error).encode("utf-8", "replace"), secrets)) from error
     except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
         raise StreamProblem("cut", "the connection ended before the answer did") from error
+    except ImportError as error:
+        raise StreamProblem("broken", "the environment names a SOCKS proxy, which is not supported") from error
     # The text of these may quote a header, so none of it is repeated.
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError, ValueError) as error:
         raise StreamProblem("broken", f"the URL or a header is malformed ({type(error).__name__})") from error

@@ -6,9 +6,9 @@ status whether asking again is any use, and there is nothing here to restart. Pu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from launchpad.engines.hosted import MEANS
+from launchpad.engines.hosted import MEANS, UNASKED
 from launchpad.supervise.machine import ProbeSeen, Verdict
 
 if TYPE_CHECKING:
@@ -16,20 +16,38 @@ if TYPE_CHECKING:
     from launchpad.supervise.watch import Asked
 
 
+#: So many characters of what a provider says are repeated in a reason.
+_WORDS: Final = 200
+
+
 def seen(asked: Asked, spec: Spec) -> ProbeSeen:
     """A finished question as the machine counts it."""
     answer = asked.answer
-    plain = ProbeSeen(asked.number, answer.ok, answer.detail)
-    meaning = MEANS.get(answer.status or 0) if spec.hosted is not None and not answer.ok else None
+    if spec.hosted is None or answer.ok:
+        return ProbeSeen(asked.number, answer.ok, answer.detail)
+    meaning = MEANS.get(answer.status or 0)
+    said = " ".join(answer.detail.split())
     if meaning is None:
-        return plain
-    detail = f"{answer.detail} ({meaning.says})"
-    final = Verdict(fatal=True, reason=f"{spec.endpoint} answers {answer.status}: {meaning.says}", hint=meaning.hint)
+        return ProbeSeen(asked.number, answer.ok, said, hint=UNASKED if answer.status is None else None)
+    hint = meaning.hint.replace("NAME", spec.name)
+    reason = f"{spec.endpoint} answers {answer.status}: {meaning.says}; its words: {said[:_WORDS]}"
+    final = Verdict(fatal=True, reason=reason, hint=hint, id=f"hosted.{answer.status}")
     return ProbeSeen(
         asked.number,
         answer.ok,
-        detail,
-        hint=meaning.hint,
+        f"{said[:_WORDS]} ({meaning.says})",
+        hint=hint,
         ends=final if meaning.ends == "ever" else None,
         ends_start=final if meaning.ends != "never" else None,
     )
+
+
+def awaited(asked: Asked | None, spec: Spec) -> str | None:
+    """What the start of a hosted endpoint waits for after an answer that was none; the same words for the same trouble."""
+    if spec.hosted is None or asked is None or asked.answer.ok:
+        return None
+    answer = asked.answer
+    if answer.status is not None:
+        meaning = MEANS.get(answer.status)
+        return f"{spec.endpoint} to answer: {answer.status}" + (f", {meaning.says}" if meaning else "")
+    return f"{spec.endpoint} to answer: {' '.join(answer.detail.split())[:_WORDS]}"

@@ -407,6 +407,7 @@ class Supervisor:
         if self._to_start or self._state.phase is not Phase.STARTING:
             return
         self._memory.starts(self._samples.latest()[0])
+        self._asks = spec.hash  # also where it is refused: what is wanted now has had its chance
         try:
             warm = (
                 spec.cache is not None

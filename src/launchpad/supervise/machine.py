@@ -98,9 +98,10 @@ class Sighting:
 
     ``generation`` counts a person's wishes; ``matches`` is whether what runs has the wanted spec's hash; ``progress_at``
     is when the load last moved; ``memory_released`` None means that nobody can tell, and ``memory_held`` says what is left where
-    it is False. ``waits`` says what a start has to wait for. ``stuck_since`` is since when requests run and no token comes, and
-    ``stuck`` says how. ``lost`` is the verdict on a GPU that no restart brings back. ``renewal``
-    counts how often a person asked for a restart of what runs; ``rebooted`` says that the machine did since the last look.
+    it is False. ``waits`` says what a start has to wait for, or why a hosted endpoint is asked in vain. ``stuck_since`` is
+    since when requests run and no token comes, and ``stuck`` says how. ``lost`` is the verdict on a GPU that no restart brings
+    back. ``renewal`` counts how often a person asked for a restart of what runs; ``rebooted`` says that the machine did since the
+    last look.
     """
 
     now: datetime
@@ -288,7 +289,7 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
         return moved
     if sighting.body != "running" and sighting.waits is not None:
         return replace(state, waiting=sighting.waits), ()
-    state = replace(state, waiting=None)
+    state = replace(state, waiting=sighting.waits)
     if sighting.body != "running":
         return _crashed(state, sighting, policy, _verdict(sighting))
     if sighting.probe is not None and (over := sighting.probe.ends or sighting.probe.ends_start) is not None:

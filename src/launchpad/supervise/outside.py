@@ -40,7 +40,7 @@ class GpuSamples(Protocol):
 
 
 class MakesProber(Protocol):
-    """Makes what asks the server at a base URL; ``key`` is sent as a bearer token, ``outside`` says that it is no server of ours."""
+    """Makes what asks the server at a base URL; ``key`` is sent as a bearer token, ``outside``: it is no server of ours."""
 
     def __call__(self, base_url: str, key: str | None = None, *, outside: bool = False) -> Prober:
         """A prober; the caller closes it."""

@@ -165,6 +165,36 @@ def wake(pid: int) -> bool:
     return True
 
 
+def refuse_other_environment(spec: Spec, pid: int, environ: Mapping[str, str]) -> None:
+    """Raise where the supervisor that runs has not the secrets of this shell: its environment is that of its own start.
+
+    It would fail over a variable that is set, or go on with a key that was replaced. Nothing of a value is said.
+    """
+    from launchpad.deploy.apply import named_in
+
+    its = _environment_of(pid)
+    if its is None:
+        return  # another user's, or gone
+    for secret in (secret for secrets in named_in(spec).values() for secret in secrets):
+        name = secret.from_env
+        if name is not None and environ.get(name) and its.get(name) != environ[name]:
+            has = "another value" if its.get(name) else "no value"
+            raise LaunchpadError(
+                f"cannot bring {spec.name} up: its supervisor has {has} of {name}, as its environment is that of its start",
+                hint=f"launchpad down {spec.name}, and up again; a secret in a file (from_file) is read anew by restart",
+            )
+
+
+def _environment_of(pid: int) -> dict[str, str] | None:
+    """The environment that a process was started with, None where it cannot be read."""
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
+    return {name.decode(errors="replace"): value.decode(errors="surrogateescape") for name, _, value in pairs}
+
+
 def alive(pid: int) -> bool:
     """Whether a process still runs; one that has ended and only waits for its parent to ask does not."""
     try:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from launchpad.engines import engine
+from launchpad.engines.base import Progress
 from launchpad.runtime.base import LABEL_ROLE
 from launchpad.store.state import StartRecord
 from launchpad.supervise.liveness import Liveness
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from launchpad.clock import Clock
     from launchpad.deploy.spec import Spec
-    from launchpad.engines.base import Progress
     from launchpad.health.probe import Prober
     from launchpad.runtime.base import Container, Runtime
     from launchpad.supervise.watch import Asked, LogCopy
@@ -61,6 +61,7 @@ class Start:
         self.liveness = Liveness(spec, clock)
         self._asked_at = self._looked_at = float("-inf")
         self._asked_stage: str | None = None
+        self._tries = 0
 
     def close(self) -> None:
         """End the question in flight and listen no more."""
@@ -97,6 +98,8 @@ class Start:
     def _progress(self) -> Progress | None:
         """The furthest of what its logs show."""
         stages = self._engine.stages
+        if self._spec.hosted is not None:  # nothing of it loads here
+            return Progress(stages[0])
         told = [progress for each in self._logs if (progress := each.progress()[0]) is not None]
         return max(told, key=lambda progress: stages.index(progress.stage), default=None)
 
@@ -111,7 +114,8 @@ class Start:
         now, stage, health = self._clock.monotonic(), self.stage, self._spec.health
         since = now - self._asked_at
         match phase:
-            case Phase.STARTING if since >= health.start_interval_s or stage != self._asked_stage:
+            case Phase.STARTING if since >= self._start_interval_s or stage != self._asked_stage:
+                self._tries += 1
                 self._asker.ask(readiness(health, self._spec.completion, self._spec.model))
             case Phase.READY if since >= health.live_interval_s:
                 self._asker.ask(self.liveness.question())
@@ -127,10 +131,18 @@ class Start:
         if phase is not Phase.STARTING:  # a question of liveness looks too; the first look comes with READY
             self._looked_at = now
 
+    @property
+    def _start_interval_s(self) -> float:
+        """Seconds between two questions of a start; a hosted endpoint, which may count them, is asked ever more seldom."""
+        health = self._spec.health
+        if self._spec.hosted is None or self._tries < 1:
+            return health.start_interval_s
+        return min(health.start_interval_s * 2.0 ** min(self._tries - 1, 16), health.unready_interval_s)
+
     def _asked_to_wait(self) -> bool:
-        """Whether the last answer asked for patience (Retry-After), and that is not over."""
+        """Whether a hosted endpoint's last answer asked for patience (Retry-After), and that is not over."""
         last = self._asker.last()
-        if last is None or last.answer.retry_after_s is None:
+        if self._spec.hosted is None or last is None or last.answer.ok or last.answer.retry_after_s is None:
             return False
         return self._clock.monotonic() - self._asked_at < min(last.answer.retry_after_s, _PATIENCE)
 
