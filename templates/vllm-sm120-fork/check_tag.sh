@@ -10,7 +10,7 @@ if [ -z "$tag" ]; then
   echo "no tag to check"
   exit 0
 fi
-listed=$(git ls-remote "$repository" "refs/tags/$tag" "refs/tags/$tag^{}") || refuse "$repository does not answer"
+listed=$(git ls-remote -- "$repository" "refs/tags/$tag" "refs/tags/$tag^{}") || refuse "$repository does not answer"
 at=
 while read -r hash name; do
   case $name in

@@ -5,10 +5,11 @@ set -eu
 . "$(dirname "$0")/refuse.sh"
 repository=$1 commit=$2 directory=$3
 
-git init --quiet "$directory"
-cd "$directory"
-git remote add origin "$repository"
-git fetch --quiet --depth 1 origin "$commit" || refuse "$repository does not give commit $commit"
+# "--": what comes after it is never taken for an option.
+git init --quiet -- "$directory"
+cd -- "$directory"
+git remote add -- origin "$repository"
+git fetch --quiet --depth 1 -- origin "$commit" || refuse "$repository does not give commit $commit"
 git -c advice.detachedHead=false checkout --quiet --detach FETCH_HEAD
 at=$(git rev-parse HEAD)
 [ "$at" = "$commit" ] || refuse "$repository gave commit $at instead of $commit"

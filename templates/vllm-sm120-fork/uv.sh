@@ -4,10 +4,13 @@
 # version of all indexes where uv would stop at the first index that knows the name.
 set -eu
 if [ "$1" = bootstrap ]; then
-  command -v uv && exit 0
+  # A uv that the base image brings is taken where it is the pinned one: the image's label says which.
+  asked=$(sed -n 's/^uv==//p' "$(dirname "$0")/requirements-uv.txt")
+  there=$(uv --version 2> /dev/null | cut -d ' ' -f 2)
+  if [ "$there" = "$asked" ]; then exit 0; fi
   python3 -m venv /opt/uv
   /opt/uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --requirement "$(dirname "$0")/requirements-uv.txt"
-  ln -s /opt/uv/bin/uv /usr/local/bin/uv
+  ln -sf /opt/uv/bin/uv /usr/local/bin/uv
   exit 0
 fi
 if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi

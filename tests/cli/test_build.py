@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import TYPE_CHECKING
 
-from launchpad.cli.build import _Teller
+import pytest
+
+from launchpad.cli.build import _built, _Teller
 from launchpad.runtime.base import Transfer
 from tests.fakes.clock import ManualClock
+from tests.fakes.runtime import fake_image
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
     from tests.cli.conftest import Launchpad
 
@@ -55,3 +60,65 @@ def test_a_step_is_told_when_it_begins_and_once_a_minute_with_its_last_line(
         "  0:00:00  [build 3/3] RUN compile",
         "  0:01:01  [build 3/3] RUN compile: after 31",
     ]
+
+
+def test_a_wrong_argument_is_told_with_the_line_of_the_file_that_says_it(launchpad: Launchpad, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(f'extends = "{NAME}"\n\n[image.build.args]\narch_list = "13.7"\n')
+    ended = launchpad("build", str(own), "--print")
+    assert (ended.code, f": {own}:4: arch_list is '13.7': 13.7 is no compute capability" in ended.err) == (1, True)
+
+
+def test_a_wrong_argument_that_is_inherited_is_told_with_the_line_of_the_base(
+    launchpad: Launchpad, tmp_path: Path
+) -> None:
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text(f'extends = "{NAME}"\n[image.build.args]\n\ncommit = "main"\n')
+    own.write_text('extends = "base"\n[image.build.args]\ntorch = "2.12.0"\n')
+    ended = launchpad("build", str(own), "--print")
+    assert f": {base}:4: commit is 'main'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("took", "says"),
+    [
+        (0.0004, "built x:1 in less than a second: "),
+        (0.4, "built x:1 in less than a second: "),
+        (4.21, "built x:1 in 4.2s: "),
+        (7322.0, "built x:1 in 2h 02m: "),
+    ],
+)
+def test_how_long_a_build_took_is_said_however_short_it_was(took: float, says: str) -> None:
+    assert _built("x:1", fake_image("x:1"), took).startswith(says)
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+STEP = "[build 3/3] RUN --mount=type=cache,id=launchpad-ccache,target=/ccache sh /opt/build/compile.sh"
+
+
+@pytest.mark.parametrize("count", ["(3 of 21 steps done)", "(3 of 21 steps done, 2 from the cache)"])
+def test_in_a_terminal_a_long_step_leaves_room_for_how_far_the_build_is(
+    count: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "70")
+    with _Teller(ManualClock(), as_json=False).live() as progress:
+        progress(Transfer(f"{STEP} {count}", said="x" * 200))
+    assert f"… {count}" in screen.getvalue()
+
+
+def test_in_a_terminal_a_long_line_leaves_room_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with _Teller(ManualClock(), as_json=False).live() as progress:
+        progress(Transfer("a step", said="x" * 200))
+    assert "0:00:00 a step" in screen.getvalue()

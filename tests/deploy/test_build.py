@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from launchpad.deploy.build import (
     LABEL_CONTEXT,
     LABEL_TEMPLATE,
+    _environment,
     build_context,
     build_labels,
     context_hash,
+    dockerfile_of,
     pip_build_args,
     template_path,
     template_roots,
 )
+from launchpad.deploy.pinned import Places
 from launchpad.errors import ImageError, NotFoundError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def template(root: Path, files: dict[str, str], name: str = "demo") -> Path:
@@ -154,6 +156,37 @@ def test_a_misspelt_argument_gets_a_suggestion(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean base_image?"
 
 
+AT = Places("/p/mine.toml:9", {"base_imag": "/p/mine.toml:11"})
+
+
+def test_a_misspelt_argument_is_told_with_its_place_in_the_profile(tmp_path: Path) -> None:
+    folder = template(tmp_path, {"Dockerfile.j2": "FROM {{ base_image }}"})
+    with pytest.raises(ImageError, match=r"demo: /p/mine\.toml:11: no file of it uses the argument 'base_imag'"):
+        build_context(folder, {"base_imag": "b"}, places=AT)
+
+
+def test_an_argument_that_is_missing_is_told_with_the_place_where_it_belongs(tmp_path: Path) -> None:
+    folder = template(tmp_path, {"Dockerfile.j2": "FROM {{ base_image }}"})
+    with pytest.raises(ImageError) as caught:
+        build_context(folder, {}, places=AT)
+    assert caught.value.hint == "give it in [image.build.args] of /p/mine.toml:9, or a default in the template"
+
+
+NASTY = 'x\'; touch /pwn; echo "$HOME" \\'
+
+
+def test_a_value_is_one_word_of_a_shell(tmp_path: Path) -> None:
+    folder = template(tmp_path, {"Dockerfile.j2": "printf %s {{ value | shell }}"})
+    line = dockerfile_of(build_context(folder, {"value": NASTY}))
+    assert subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout == NASTY
+
+
+def test_a_value_is_one_word_of_a_dockerfile_in_which_nothing_is_expanded(tmp_path: Path) -> None:
+    folder = template(tmp_path, {"Dockerfile.j2": "LABEL x={{ value | docker }} y={{ number | docker }}"})
+    line = dockerfile_of(build_context(folder, {"value": 'a "b" $HOME \\', "number": 2}))
+    assert line == r'LABEL x="a \"b\" \$HOME \\" y="2"'
+
+
 def test_a_template_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     folder = template(tmp_path, {"Dockerfile": "FROM a"})
     (folder / "x.j2").write_bytes(b"ab\xff")
@@ -245,7 +278,13 @@ def test_the_refusal_does_not_repeat_the_password() -> None:
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
 
 
-# -- the shipped template ------------------------------------------------------------------------------------------------
+def test_the_refusal_says_what_helps_whatever_command_builds() -> None:
+    with pytest.raises(ImageError) as caught:
+        pip_build_args({"PIP_INDEX_URL": "https://me:hush@mirror.example/simple"})
+    assert caught.value.hint == "set PIP_INDEX_URL to a URL without one, or leave it out: unset PIP_INDEX_URL"
+
+
+# -- the shipped templates -----------------------------------------------------------------------------------------------
 
 
 def test_the_shipped_template_renders_with_its_defaults() -> None:
@@ -258,6 +297,20 @@ def test_every_variable_of_the_shipped_template_is_documented_at_its_top() -> No
     source = (template_path("vllm-cpu", template_roots([])) / "Dockerfile.j2").read_text()
     head = source.partition("-#}")[0]
     documented = {line.split()[0] for line in head.splitlines() if line.startswith("  ") and not line.startswith("   ")}
-    from jinja2 import Environment, meta
+    from jinja2 import meta
 
-    assert documented == meta.find_undeclared_variables(Environment(autoescape=True).parse(source))
+    assert documented == meta.find_undeclared_variables(_environment(Path()).parse(source))
+
+
+@pytest.mark.parametrize("name", ["vllm-cpu", "dynamo-mocker"])
+def test_hadolint_finds_nothing_in_a_demo_template(name: str) -> None:
+    rendered = dockerfile_of(build_context(template_path(name, template_roots([])), {}))
+    hadolint = Path(sys.executable).with_name("hadolint")
+    told = subprocess.run([hadolint, "--no-color", "-"], input=rendered, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_the_words_of_a_demo_template_stay_words() -> None:
+    args = {"torch_backend": "cpu", "model_seed": "0"}
+    rendered = dockerfile_of(build_context(template_path("vllm-cpu", template_roots([])), args))
+    assert ("install.sh cpu\n" in rendered, "--seed 0\n" in rendered) == (True, True)

@@ -51,6 +51,7 @@ _UV: Final = """\
 set -eu
 for last; do :; done
 case "$1 ${2:-}" in
+  "--version ") echo "uv 0.13.9" ;;
   "venv "*) mkdir -p /opt/venv/bin ;;
   "pip install") ;;
   "pip freeze") echo standin==1 ;;

@@ -53,6 +53,11 @@ class Workshop:
     def build(self, *words: str) -> Ran:
         return self.rig.run("build", NAME, *words)
 
+    def line(self, arg: str) -> int:
+        """The line of the profile that says that build argument."""
+        lines = (self.rig.folder / f"{NAME}.toml").read_text().splitlines()
+        return next(number for number, line in enumerate(lines, start=1) if line.startswith(f"{arg} = "))
+
     def labels(self) -> dict[str, str]:
         return dict(self.rig.client.images.get(self.image).labels)
 
@@ -92,6 +97,9 @@ def test_the_pinned_commit_is_built_and_stands_on_the_image(shop: Workshop, buil
         "cuda": "13.0",
         "torch": "2.11.0",
         "flashinfer": "0.6.14",
+        "nvcc-threads": "2",
+        "source-date-epoch": "1784246400",
+        "uv": "0.13.9",
     }
 
 
@@ -121,7 +129,8 @@ def test_a_tag_that_is_gone_is_refused_by_name(shop: Workshop) -> None:
 
 def test_a_branch_in_place_of_a_commit_is_refused_before_anything_is_built(shop: Workshop) -> None:
     shop.set(commit="main")
-    ran = shop.build().ends(1, "commit is 'main'", f"git ls-remote {shop.forge.url('vllm')} 'main*'")
+    place = f"{shop.rig.folder}/{NAME}.toml:{shop.line('commit')}: "
+    ran = shop.build().ends(1, f"{place}commit is 'main'", f"git ls-remote {shop.forge.url('vllm')} 'main*'")
     assert "Step" not in ran.err
 
 
@@ -145,6 +154,16 @@ def test_a_build_that_ctrl_c_cut_goes_on_with_the_files_that_were_compiled(shop:
     again = said(shop.build("--json").ends(0))
     assert {"compiling 1.cu", "compiling 2.cu"}.isdisjoint(again)
     assert f"compiling {FILES}.cu" in again
+
+
+def test_a_build_that_sigterm_ends_says_so_and_that_the_next_one_goes_on(shop: Workshop) -> None:
+    cut = shop.rig.start("build", NAME, "--json")
+    assert cut.stdout is not None
+    next(line for line in cut.stdout if "compiling 3.cu" in line)
+    cut.send_signal(signal.SIGTERM)
+    shop.rig.end(cut).ends(
+        143, "ended by SIGTERM; what is finished is kept: launchpad build the-fork goes on from there"
+    )
 
 
 def test_a_second_build_of_the_same_compiles_nothing_and_makes_the_same_image(shop: Workshop) -> None:

@@ -76,6 +76,12 @@ SAID = [
         "docker pull lmsysorg/sglang:v0",
     ),
     (
+        "no such image: audit-cuda@abc: No such image: audit-cuda@abc:latest",
+        "",
+        "the image audit-cuda@abc is not on this Docker Engine",
+        "docker pull audit-cuda@abc",
+    ),
+    (
         "Get https://nvcr.io/v2/nim/x/manifests/1: unauthorized: authentication required",
         "nvcr.io/nim/x:1",
         (

@@ -6,6 +6,9 @@ It decides nothing: what goes in, and whether it may, is ``deploy/build.py``'s. 
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
+import signal
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,12 +24,21 @@ if TYPE_CHECKING:
 
     from launchpad.clock import Clock
     from launchpad.deploy.build import Recipe
-    from launchpad.profiles.schema import Profile
+    from launchpad.profiles.catalog import Loaded
     from launchpad.runtime.base import Image, RuntimeInfo, Transfer
 
 _EXIT_INTERRUPTED = 130
+_EXIT_TERMINATED = 128 + signal.SIGTERM
 #: Seconds after which a step that goes on is told of again, where nothing can be drawn over.
 _STILL_S = 60.0
+#: What stands left of a step's name where there is a terminal: spinner, time, and the spaces between.
+_LEFT_OF_STEP = 10
+#: How far a build is, behind the name of its step: " (3 of 21 steps done, 2 from the cache)".
+_COUNT = re.compile(r" \(\d+ of \d+ steps done[^()]*\)$")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: unwinds as Ctrl-C does, so that the engine ends the build, too."""
 
 
 def build(
@@ -51,7 +63,7 @@ def build(
     """
     world = World()
     loaded = world.profiles.load(name)
-    recipe = recipe_of(world, loaded.profile, _info(world, needed=not show), classic=classic)
+    recipe = recipe_of(world, loaded, _info(world, needed=not show), classic=classic)
     if show:
         _print(recipe, world.clock, as_json=as_json)
         return
@@ -59,10 +71,13 @@ def build(
     tell = _Teller(world.clock, as_json=as_json)
     tell.event("building", image=recipe.reference, template=recipe.template, text=f"building {recipe.reference}")
     try:
-        image = _make(world, recipe, tell, no_cache=no_cache)
-    except KeyboardInterrupt:
-        render.say(f"\nstopped; what is finished is kept: launchpad build {name} goes on from there")
-        raise typer.Exit(_EXIT_INTERRUPTED) from None
+        with _unwound_by_sigterm():
+            image = _make(world, recipe, tell, no_cache=no_cache)
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, _Terminated)
+        ended = "ended by SIGTERM" if terminated else "stopped"
+        render.say(f"\n{ended}; what is finished is kept: launchpad build {shlex.quote(name)} goes on from there")
+        raise typer.Exit(_EXIT_TERMINATED if terminated else _EXIT_INTERRUPTED) from None
     took = world.clock.monotonic() - begun
     tell.event(
         "built",
@@ -75,11 +90,25 @@ def build(
     )
 
 
-def recipe_of(world: World, profile: Profile, info: RuntimeInfo | None, *, classic: bool = False) -> Recipe:
+@contextlib.contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def recipe_of(world: World, loaded: Loaded, info: RuntimeInfo | None, *, classic: bool = False) -> Recipe:
     """What a profile's image is built from; raises ImageError where it is not built at all."""
     from launchpad.deploy.build import Recipe, template_path
+    from launchpad.deploy.pinned import places_of
     from launchpad.errors import ImageError
 
+    profile = loaded.profile
     wanted = profile.own_image.build
     if wanted is None:
         raise ImageError(
@@ -88,7 +117,14 @@ def recipe_of(world: World, profile: Profile, info: RuntimeInfo | None, *, class
         )
     folder = template_path(wanted.template, world.templates())
     return Recipe(
-        profile.own_image.reference, wanted.template, dict(wanted.args), folder, world.environ, info, classic=classic
+        profile.own_image.reference,
+        wanted.template,
+        dict(wanted.args),
+        folder,
+        world.environ,
+        info,
+        classic=classic,
+        places=places_of(loaded.layers, wanted.args),
     )
 
 
@@ -141,8 +177,17 @@ def _built(reference: str, image: Image, took: float) -> str:
 
     pins = {key.removeprefix("io.launchpad.pin."): text for key, text in sorted(image.labels.items()) if ".pin." in key}
     shown = "".join(f"\n  {key:<22}{text}" for key, text in pins.items())
-    seconds = show_duration(timedelta(seconds=round(took)))
-    return f"built {reference} in {seconds}: {image.id[:19]}, {show_bytes(image.size_bytes)}{shown}"
+    lasted = show_duration(timedelta(seconds=took)) if took >= 1 else "less than a second"
+    return f"built {reference} in {lasted}: {image.id[:19]}, {show_bytes(image.size_bytes)}{shown}"
+
+
+def _fitting(what: str, width: int) -> str:
+    """``what`` in ``width`` columns; of a step that is longer, its name is cut and not how far the build is."""
+    if len(what) <= width:
+        return what
+    counted = _COUNT.search(what)
+    end = counted[0] if counted else ""
+    return what[: max(0, width - len(end) - 1)] + "…" + end
 
 
 @dataclass(slots=True)
@@ -187,7 +232,10 @@ class _Teller:
             task = bar.add_task("preparing", total=None)
 
             def draw(transfer: Transfer) -> None:
-                bar.update(task, description="\n".join(filter(None, (transfer.what, transfer.said))))
+                # Rich would take the room for a line that is too long from the clock beside it.
+                width = bar.console.width - _LEFT_OF_STEP
+                lines = (_fitting(text, width) for text in (transfer.what, transfer.said) if text)
+                bar.update(task, description="\n".join(lines))
 
             yield draw
 

@@ -1,14 +1,15 @@
 """What an image is built from: a template folder and its arguments, turned into a build context.
 
 A template is a folder with a ``Dockerfile.j2`` (or a plain ``Dockerfile``): every ``*.j2`` in it is rendered by Jinja2 with
-StrictUndefined, every other file goes along as it is. A user's ``templates/`` folders beside their profiles win over the
-shipped ones. Rendering happens on this machine, so it is sandboxed; what the Dockerfile says happens in the build.
+StrictUndefined, every other file goes along as it is. ``{{ value | shell }}`` is one word in a RUN line, ``{{ value | docker }}``
+one in a LABEL or ENV line. A user's ``templates/`` folders beside their profiles win over the shipped ones. Rendering happens on
+this machine, so it is sandboxed; what the Dockerfile says happens in the build.
 
 A ``build.toml`` beside the Dockerfile says what a build needs; it is no part of the context.
 
 This module decides what goes into a build; :func:`make_image` then obeys, through :meth:`launchpad.runtime.base.Runtime.build`.
-It follows no link out of a template, passes no password to a build, because an image's history keeps its arguments, and refuses
-sources that may be something else tomorrow: a commit is named by its whole hash, and a base image by more than ``latest``.
+It follows no link out of a template, and passes no password to a build, because an image's history keeps its arguments. Which
+arguments are fit for a build at all is :mod:`launchpad.deploy.pinned`'s to say.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from launchpad.deploy.pinned import NOWHERE, Places, refuse_floating, refuse_unfit
 from launchpad.errors import ImageError, NotFoundError
 from launchpad.runtime.base import LABEL_PREFIX, RuntimeInfo
 from launchpad.runtime.buildkit import NO_SESSION
@@ -59,7 +62,6 @@ PROXY_SETTINGS: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", 
 
 _URL_SETTINGS: Final = frozenset({"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _FROM = re.compile(r"^FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*$", re.IGNORECASE | re.MULTILINE)
 _ARG = re.compile(r"^ARG\s+(\w+)", re.IGNORECASE | re.MULTILINE)
 _SUFFIX: Final = ".j2"
@@ -93,18 +95,19 @@ def template_path(name: str, search: Sequence[Path]) -> Path:
 
 
 def build_context(
-    template_dir: Path, args: Mapping[str, str | int], *, buildkit: bool = False
+    template_dir: Path, args: Mapping[str, str | int], *, buildkit: bool = False, places: Places = NOWHERE
 ) -> dict[str, bytes | Path]:
     """The build context: its paths, each with rendered bytes or the file to stream, sorted by path.
 
     ``*.j2`` files see ``args`` as their variables, and ``buildkit``, which says whether BuildKit will read them; they lose the
-    suffix. Raises ImageError, naming the file and line, for a variable that has neither argument nor default, an argument that
-    no file uses, a link, or a folder without a Dockerfile; and for sources that are not pinned.
+    suffix. ``places`` says where the profile has its arguments. Raises ImageError, naming file and line, for a variable that has
+    neither argument nor default, an argument that no file uses, a link, or a folder without a Dockerfile; and for arguments that
+    :mod:`launchpad.deploy.pinned` refuses.
     """
     files = _files(template_dir)
-    rendered = _Templates(template_dir)
+    rendered = _Templates(template_dir, places)
     rendered.refuse_unused(args, [name for name in files if name.endswith(_SUFFIX)])
-    refuse_unpinned(template_dir, args)
+    refuse_unfit(template_dir.name, args, places)
     args = {"buildkit": int(buildkit), **args}
     context: dict[str, bytes | Path] = {}
     for name, path in files.items():
@@ -115,34 +118,6 @@ def build_context(
     if "Dockerfile" not in context:
         raise _cannot(template_dir, "it has neither Dockerfile.j2 nor Dockerfile")
     return dict(sorted(context.items()))
-
-
-def refuse_unpinned(template_dir: Path, args: Mapping[str, str | int]) -> None:
-    """Raise ImageError for a ``commit`` (or ``x_commit``) that is no whole hash, and for a ``tag`` (``x_tag``) without one.
-
-    A branch moves every day and a tag may be moved; a hash names its content. What to type instead is in the hint.
-    """
-    for name, value in args.items():
-        prefix, kind = name[: -len(_last(name))], _last(name)
-        commit = args.get(f"{prefix}commit")
-        source = args.get(f"{prefix}repository", "URL")
-        if kind == "commit" and not _HASH.fullmatch(str(value)):
-            cause = f"{name} is {str(value)[:80]!r}: a branch, a tag or part of a hash, which may be something else tomorrow"
-            hint = _how_to_pin(source, f"{value}")
-        elif kind == "tag" and value and commit is None:
-            cause = f"{name} is {str(value)[:80]!r} and {prefix}commit is missing: a tag can be moved"
-            hint = _how_to_pin(source, f"refs/tags/{value}")
-        else:
-            continue
-        raise ImageError(f"cannot build from template {template_dir.name}: {cause}", hint=hint)
-
-
-def _last(name: str) -> str:
-    return name.rpartition("_")[2]
-
-
-def _how_to_pin(source: str | int, reference: str) -> str:
-    return f"put the 40 digits that this tells (of two lines, the one with ^{{}}) into it: git ls-remote {source} '{reference}*'"
 
 
 def bases(dockerfile: str) -> tuple[str, ...]:
@@ -202,7 +177,10 @@ def max_jobs(info: RuntimeInfo | None, needs: Needs, environ: Mapping[str, str])
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An image to build: where from, with which values, and on what machine. ``info`` None: the builder is unknown."""
+    """An image to build: where from, with which values, and on what machine. ``info`` None: the builder is unknown.
+
+    ``places`` says where the profile has its arguments, for whoever must mend them.
+    """
 
     reference: str
     template: str
@@ -211,6 +189,7 @@ class Recipe:
     environ: Mapping[str, str]
     info: RuntimeInfo | None = None
     classic: bool = False
+    places: Places = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +222,7 @@ def making_of(recipe: Recipe, checked_at: str, free_bytes: int | None) -> Making
     ``checked_at`` is now, for steps that must not come out of a cache; ``free_bytes`` what is free where images are kept.
     """
     buildkit = recipe.info is not None and recipe.info.buildkit and not recipe.classic
-    context = build_context(recipe.folder, recipe.args, buildkit=buildkit)
+    context = build_context(recipe.folder, recipe.args, buildkit=buildkit, places=recipe.places)
     dockerfile = dockerfile_of(context)
     needs = needs_of(recipe.folder)
     jobs, why = max_jobs(recipe.info, needs, recipe.environ)
@@ -257,7 +236,7 @@ def making_of(recipe: Recipe, checked_at: str, free_bytes: int | None) -> Making
         )
     found = bases(dockerfile)
     for base in found:
-        _refuse_floating(recipe, base)
+        refuse_floating(recipe.template, base, recipe.args, recipe.places)
     return Making(
         recipe.reference,
         context,
@@ -267,16 +246,6 @@ def making_of(recipe: Recipe, checked_at: str, free_bytes: int | None) -> Making
         buildkit,
         tuple(remarks),
     )
-
-
-def _refuse_floating(recipe: Recipe, base: str) -> None:
-    name, _, digest = base.partition("@")
-    version = name.rpartition("/")[2].partition(":")[2]
-    if not digest and version in {"", "latest"}:
-        raise ImageError(
-            f"cannot build from template {recipe.template}: its base image {base} is pinned to nothing",
-            hint=f"name a version, or better a digest: docker image inspect --format '{{{{.RepoDigests}}}}' {base}",
-        )
 
 
 def _disk_remarks(reference: str, needs: Needs, free_bytes: int | None) -> list[str]:
@@ -391,7 +360,7 @@ def _refuse_passwords(name: str, urls: Iterable[str]) -> None:
     if any("@" in urlsplit(url).netloc for url in urls):
         raise ImageError(
             f"cannot build with {name}: its URL carries a user or password, which the image's history would keep",
-            hint=f"set {name} to a URL without one, or leave it out: env -u {name} launchpad up ...",
+            hint=f"set {name} to a URL without one, or leave it out: unset {name}",
         )
 
 
@@ -417,8 +386,9 @@ def _files(template_dir: Path) -> dict[str, Path]:
 class _Templates:
     """The ``*.j2`` files of one template folder. Jinja2 is imported here and not before: few commands build."""
 
-    def __init__(self, template_dir: Path) -> None:
+    def __init__(self, template_dir: Path, places: Places = NOWHERE) -> None:
         self._dir = template_dir
+        self._places = places
         self._env = _environment(template_dir)
 
     def refuse_unused(self, args: Mapping[str, str | int], names: Iterable[str]) -> None:
@@ -438,7 +408,7 @@ class _Templates:
                 listed = ", ".join(sorted(known)) or "none"
                 raise _cannot(
                     self._dir,
-                    f"no file of it uses the argument {arg!r}",
+                    f"{self._places.before(arg)}no file of it uses the argument {arg!r}",
                     hint=f"did you mean {close}?" if close else f"its variables: {listed}",
                 )
 
@@ -451,7 +421,8 @@ class _Templates:
         except TemplateSyntaxError as error:
             raise _cannot(self._dir, f"{error.message}", error.name or name, error.lineno) from error
         except UndefinedError as error:
-            hint = "give it in [image.build.args] of the profile, or a default in the template"
+            profile = self._places.table or "the profile"
+            hint = f"give it in [image.build.args] of {profile}, or a default in the template"
             raise _cannot(self._dir, f"{error.message}", *self._place(error, name), hint=hint) from error
         except (TemplateError, ArithmeticError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise _cannot(self._dir, f"{error}", *self._place(error, name)) from error
@@ -481,9 +452,21 @@ def _environment(template_dir: Path) -> Environment:
     from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(template_dir), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
+    environment.filters.update(shell=_shell, docker=_docker)
+    return environment
+
+
+def _shell(value: object) -> str:
+    """``value`` as one word of a shell, for RUN."""
+    return shlex.quote(str(value))
+
+
+def _docker(value: object) -> str:
+    """``value`` as one word of a Dockerfile, in double quotes, for LABEL and ENV: nothing in it is expanded."""
+    return '"' + re.sub(r'(["$\\])', r"\\\1", str(value)) + '"'
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:

@@ -70,7 +70,7 @@ SAYINGS: Final = (
         "another container ({id}) has that name",
         "docker rm -f {name}",
     ),
-    _saying(r"no such image: (?P<image>\S+)", f"the image {{image}} {NO_IMAGE}", "docker pull {image}"),
+    _saying(r"no such image: (?P<image>\S+?):?(?:\s|$)", f"the image {{image}} {NO_IMAGE}", "docker pull {image}"),
     _saying(r"no space left on device", "the Docker Engine's disk is full", "docker system df; docker image prune"),
     _saying(
         KILLED_COMPILER,

@@ -1,0 +1,190 @@
+"""What a profile may say to a template: values that are none, pins that pin nothing, and where they stand. Data against text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launchpad.deploy.pinned import CAPABILITIES, NOWHERE, Places, places_of, refuse_floating, refuse_unfit
+from launchpad.errors import ImageError
+from launchpad.profiles.catalog import Catalog, shipped_profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+URL = "https://forge.example/x.git"
+DIGEST = "sha256:" + "0" * 64
+
+
+def refusal(args: Mapping[str, str | int], places: Places = NOWHERE) -> tuple[str, str]:
+    """The cause and the hint with which ``args`` are refused."""
+    with pytest.raises(ImageError) as caught:
+        refuse_unfit("demo", args, places)
+    assert caught.value.hint is not None
+    return caught.value.message.removeprefix("cannot build from template demo: "), caught.value.hint
+
+
+# -- values that are none ------------------------------------------------------------------------------------------------
+
+NONSENSE: list[tuple[str, str | int, str]] = [
+    ("tag", "x'; touch /pwn; echo '", "that is not the name of a git tag"),
+    ("tag", "-d", "that is not the name of a git tag"),
+    ("tag", "a..b", "that is not the name of a git tag"),
+    ("repository", "--upload-pack=touch /pwn", "that is not a URL that git can fetch from"),
+    ("repository", "ext::sh -c 'touch /pwn'", "that is not a URL that git can fetch from"),
+    ("repository", "https://-x/y", "that is not a URL that git can fetch from"),
+    ("deepgemm_repository", "", "that is not a URL that git can fetch from"),
+    ("version", "1.0\nRUN touch /pwn", "it holds a control character, such as the end of a line"),
+    ("version", "1.0 beta", "that is not a version"),
+    ("anything", "a\nb", "it holds a control character, such as the end of a line"),
+    ("arch_list", "13.7", "13.7 is no compute capability that PyTorch compiles for"),
+    ("arch_list", "12.0;sm_90", "sm_90 is no compute capability that PyTorch compiles for"),
+    ("arch_list", "12.0x", "12.0x is no compute capability that PyTorch compiles for"),
+    ("arch_list", 12, "12 is no compute capability that PyTorch compiles for"),
+    ("arch_list", "", "it names no architecture, and nothing would be compiled for any card"),
+    ("arch_list", " ; ", "it names no architecture, and nothing would be compiled for any card"),
+    ("source_date_epoch", "yesterday", "that is not a number of seconds since 1970"),
+    ("source_date_epoch", -1, "that is not a number of seconds since 1970"),
+    ("nvcc_threads", "many", "that is not a number of threads"),
+    ("nvcc_threads", 0, "that is not a number of threads"),
+    ("base_digest", "abc", "that is not the digest of an image"),
+    ("base_digest", "sha256:abc", "that is not the digest of an image"),
+    ("base_image", "cuda:13 AS x", "that is not an image reference"),
+    ("torch", "newest", "that is not a release number"),
+    ("cuda", "", "that is not a release number"),
+    ("torch_backend", "cpu; touch /pwn", "that is not the name of a PyTorch backend"),
+    ("model_seed", "$(id)", "that is not a whole number"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), NONSENSE)
+def test_a_value_that_is_none_of_its_kind_is_refused(name: str, value: str | int, says: str) -> None:
+    assert refusal({name: value, "commit": COMMIT})[0] == f"{name} is {str(value)!r}: {says}"
+
+
+SOUND: list[tuple[str, str | int]] = [
+    ("repository", "https://github.com/jasl/vllm.git"),
+    ("repository", "git://127.0.0.1:9418/vllm/.git"),
+    ("repository", "ssh://git@forge.example:2222/~me/x.git"),
+    ("repository", "git@github.com:jasl/vllm.git"),
+    ("repository", "file:///srv/mirror/vllm.git"),
+    ("tag", "sm120-pr-41834-stable-preview-20260717"),
+    ("tag", "release/v1.2+cu130"),
+    ("tag", ""),
+    ("version", "20260717+gf63bfd3d"),
+    ("version", "0.33.0rc1.dev5+cu130"),
+    ("arch_list", "12.0"),
+    ("arch_list", "12.0a"),
+    ("arch_list", "8.0;9.0a;10.0f;12.0+PTX"),
+    ("arch_list", "9.0a 12.0f"),
+    ("source_date_epoch", 1784246400),
+    ("source_date_epoch", "0"),
+    ("nvcc_threads", 2),
+    ("base_digest", DIGEST),
+    ("base_digest", ""),
+    ("base_image", "nvidia/cuda:13.0.3-devel-ubuntu24.04"),
+    ("base_image", f"registry.example:5000/team/cuda:13@{DIGEST}"),
+    ("torch", "2.11.0"),
+    ("flashinfer", "0.6.14.post1"),
+    ("torch_backend", "cu130"),
+    ("greeting", 'it\'s "all" $fine; really'),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SOUND)
+def test_a_value_of_its_kind_is_taken(name: str, value: str | int) -> None:
+    refuse_unfit("demo", {name: value, "commit": COMMIT})
+
+
+@pytest.mark.parametrize("capability", sorted(CAPABILITIES))
+def test_every_architecture_that_pytorch_knows_is_taken(capability: str) -> None:
+    refuse_unfit("demo", {"arch_list": capability})
+
+
+def test_every_shipped_profile_that_builds_says_what_can_be_built() -> None:
+    catalog = Catalog((shipped_profiles(),))
+    built = [
+        wanted
+        for profile in (catalog.load(name).profile for name in catalog.names())
+        if profile.image is not None and (wanted := profile.image.build)
+    ]
+    assert built
+    for wanted in built:
+        refuse_unfit(wanted.template, wanted.args)
+
+
+def test_a_repository_with_a_password_is_refused_without_repeating_it() -> None:
+    said = refusal({"repository": "https://me:hush@forge.example/x y.git"})
+    assert ("carries a user or password" in said[0], "hush" in " ".join(said)) == (True, False)
+
+
+# -- pins that pin nothing -----------------------------------------------------------------------------------------------
+
+
+def test_a_whole_hash_in_capitals_is_to_be_written_in_lower_case() -> None:
+    assert refusal({"commit": COMMIT.upper(), "repository": URL}) == (
+        f"commit is '{COMMIT.upper()}': a whole hash in capitals",
+        f'write it in lower case: commit = "{COMMIT}"',
+    )
+
+
+def test_part_of_a_hash_is_to_be_pasted_whole_and_the_known_tag_tells_it() -> None:
+    cause, hint = refusal({"commit": "2effd421b8e5", "tag": "v1", "repository": URL})
+    assert cause == "commit is '2effd421b8e5': part of a hash, which may mean something else tomorrow"
+    assert hint.endswith(f": git ls-remote {URL} 'refs/tags/v1*'")
+
+
+def test_part_of_a_hash_without_a_tag_is_looked_for_among_the_hashes_and_not_among_the_names() -> None:
+    _, hint = refusal({"commit": "2effd421b8e5", "repository": URL})
+    assert hint == (
+        "paste all 40 digits; where a branch or tag is at that commit, this tells them: "
+        f"git ls-remote {URL} | grep -i ^2effd421b8e5"
+    )
+
+
+def test_a_branch_is_asked_for_its_commit_by_its_name() -> None:
+    cause, hint = refusal({"deepgemm_commit": "main", "deepgemm_repository": URL})
+    assert cause == "deepgemm_commit is 'main': a branch or a tag, which may be something else tomorrow"
+    assert hint.endswith(f": git ls-remote {URL} 'main*'")
+
+
+def test_too_many_digits_are_counted() -> None:
+    assert refusal({"commit": COMMIT + "8"})[0] == f"commit is '{COMMIT}8': 41 digits, and a commit has 40"
+
+
+def test_a_name_that_a_shell_would_obey_stays_one_word_of_the_hint() -> None:
+    assert refusal({"commit": "x; reboot", "repository": URL})[1].endswith(f"git ls-remote {URL} 'x; reboot*'")
+
+
+@pytest.mark.parametrize("digest", ["abc", "sha256:abc", ""])
+def test_a_base_image_whose_digest_is_none_is_refused(digest: str) -> None:
+    with pytest.raises(ImageError, match=f"its base image cuda@{digest} names a digest that is none"):
+        refuse_floating("demo", f"cuda@{digest}", {})
+
+
+# -- where they stand ----------------------------------------------------------------------------------------------------
+
+AT = Places("/p/x.toml:3", {"commit": "/p/x.toml:5", "base_image": "/p/x.toml:7"})
+
+
+def test_what_is_wrong_is_told_with_its_file_and_line() -> None:
+    assert refusal({"commit": "main"}, AT)[0].startswith("/p/x.toml:5: commit is 'main'")
+
+
+def test_a_base_image_that_the_profile_named_is_told_with_its_file_and_line() -> None:
+    with pytest.raises(ImageError, match=r"demo: /p/x\.toml:7: its base image cuda:latest is pinned to nothing"):
+        refuse_floating("demo", "cuda:latest", {"base_image": "cuda:latest"}, AT)
+
+
+def test_the_place_of_an_argument_is_in_the_layer_that_says_it(tmp_path: Path) -> None:
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text('[image.build]\ntemplate = "x"\n[image.build.args]\ncommit = "a"\ntag = "b"\n')
+    own.write_text('extends = "base"\n\n[image.build.args]\ntag = "c"\n')
+    assert places_of((base, own), ("commit", "tag")) == Places(f"{own}:3", {"commit": f"{base}:4", "tag": f"{own}:4"})
+
+
+def test_a_file_that_is_gone_costs_the_places_alone(tmp_path: Path) -> None:
+    assert places_of((tmp_path / "gone.toml",), ("commit",)) == NOWHERE
