@@ -98,6 +98,20 @@ def test_a_summary_leaves_the_status_to_its_own_line(name: str) -> None:
     assert not [word for word in ("verified", "measured", "composed") if word in summary]
 
 
+def test_a_nim_says_how_to_see_its_layouts_with_the_image_it_runs() -> None:
+    profile = CATALOG.load("v4-flash-nim").profile
+
+    assert [caveat for caveat in profile.caveats if f"{profile.own_image.reference} list-model-profiles" in caveat]
+
+
+@pytest.mark.parametrize("name", [name for name, own in OWN_RIG.items() if own is not None])
+def test_every_shipped_profile_for_gpus_says_what_is_known_of_the_driver(name: str) -> None:
+    profile = CATALOG.load(name).profile
+    subjects = [claim.about for claim in profile.claims]
+
+    assert "driver" in subjects or [caveat for caveat in profile.caveats if "driver" in caveat]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_claim_speaks_of_a_key_or_of_a_known_subject(name: str) -> None:
     keys = {".".join(path) for path in known_keys()} | {"driver", "speed", "serving and engine_args"}

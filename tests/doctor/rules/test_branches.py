@@ -12,15 +12,22 @@ from launchpad.doctor.rules import RULES
 from launchpad.rig.catalog import RigCatalog
 from launchpad.rig.facts import DockerFacts, RigFacts
 
-from .cases import GIB, H200, RIG, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
+from .cases import GIB, H200, RIG, case, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
 from .examples import A100, ANY_CARD, DEV, DSPARK, OLD_DRIVER, WORKER
 
 if TYPE_CHECKING:
     from launchpad.doctor.finding import Severity
 
+GB300 = RigCatalog(()).facts("4x-gb300")
 NIGHTLY = "0.26.1rc1.dev303+gabcdef0"
 BOTH_RUNTIMES = DockerFacts("28.5.1", ("nvidia", "runc"), ("nvidia.com/gpu=all",), "570.86.15", "1.18.0")
 SGLANG_UNKNOWN: dict[str, Any] = {"image": {"reference": "lmsysorg/sglang:v0.5.18"}}
+
+
+def trtllm(**changes: Any) -> Case:
+    """The shipped TensorRT-LLM profile on its rig, changed."""
+    return case("v4-flash-trtllm-gb300.toml", GB300, **changes)
+
 
 #: (what, case, id, severity or None where it must be silent)
 BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
@@ -43,6 +50,30 @@ BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
         "informs",
     ),
     ("CUDA 13 on a new driver", sglang(inspected=inspected(cuda_version="13.0.3")), "driver.too-old-for-cuda13", None),
+    (
+        "a block of 32 in TensorRT-LLM's own file",
+        trtllm(engine_config={"kv_cache_config": {"tokens_per_block": 32}}),
+        "trtllm.kv-block-size",
+        "blocks",
+    ),
+    (
+        "a block of 256 in TensorRT-LLM's own file",
+        trtllm(engine_config={"kv_cache_config": {"tokens_per_block": 256}}),
+        "trtllm.kv-block-size",
+        None,
+    ),
+    (
+        "no block in TensorRT-LLM's own file",
+        trtllm(engine_config={"kv_cache_config": {}}),
+        "trtllm.kv-block-size",
+        None,
+    ),
+    (
+        "a block of 32 in the file of Dynamo's worker",
+        case("v4-flash-dynamo-trtllm-gb300.toml", GB300, engine_config={"kv_cache_config": {"tokens_per_block": 32}}),
+        "trtllm.kv-block-size",
+        "blocks",
+    ),
     ("proprietary modules on Hopper", Case(rig(H200, driver_open=False)), "driver.proprietary-modules", None),
     ("MIG on a rig without a deployment", Case(rig(first={"mig_enabled": True})), "gpu.mig", "informs"),
     (
@@ -287,3 +318,52 @@ BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
 )
 def test_a_rule_weighs_what_it_sees(case: Case, id_: str, severity: Severity | None) -> None:
     assert [found.severity for found in examine(case, RULES, only=[id_])] == ([] if severity is None else [severity])
+
+
+#: (what, case, id, the hint that can be pasted as it stands)
+HINTS: tuple[tuple[str, Case, str, str], ...] = (
+    (
+        "a NIM names its own image",
+        generic("start", image={"reference": "nvcr.io/nim/deepseek-ai/deepseek-v4-pro:2.1"}),
+        "nim.sm120-unknown",
+        "docker run --rm --gpus=all -e NGC_API_KEY nvcr.io/nim/deepseek-ai/deepseek-v4-pro:2.1 list-model-profiles",
+    ),
+    (
+        "a Dynamo image that was not inspected is asked by its name",
+        generic(*WORKER, image={"reference": DEV}),
+        "trtllm.pin",
+        (
+            f"docker run --rm --network none --entrypoint /opt/dynamo/venv/bin/python3 {DEV} "
+            "-c \"import importlib.metadata as m; print(m.version('tensorrt_llm'))\""
+        ),
+    ),
+    (
+        "a frontend is asked for the served name",
+        generic("python3", "-m", "dynamo.frontend", model={"served_name": "my-v4"}),
+        "dynamo.frontend-health",
+        'set probes.readiness.path = "/v1/models/my-v4/ready" in the profile',
+    ),
+    (
+        "a block size is mended where it stands",
+        trtllm(engine_config={"kv_cache_config": {"tokens_per_block": 32}}),
+        "trtllm.kv-block-size",
+        "set tokens_per_block = 128 in engine_config.kv_cache_config of the profile",
+    ),
+    (
+        "the fork is not told to switch on what its caveat warns of",
+        case("v4-flash-vllm-sm120-fork.toml"),
+        "engine.graphs-off",
+        "leave it so in the SM120 fork, whose graphs stalled with MTP; a release has them: launchpad plan v4-flash-vllm-tp4",
+    ),
+    (
+        "a release without graphs is told to switch them on",
+        vllm(serving={"cuda_graphs": False}),
+        "engine.graphs-off",
+        "set serving.cuda_graphs = true in the profile once the start is sound",
+    ),
+)
+
+
+@pytest.mark.parametrize(("looked_at", "id_", "hint"), [row[1:] for row in HINTS], ids=[row[0] for row in HINTS])
+def test_a_hint_speaks_of_the_case_in_question(looked_at: Case, id_: str, hint: str) -> None:
+    assert [found.hint for found in examine(looked_at, RULES) if found.id == id_] == [hint]

@@ -5,6 +5,7 @@ They run as engines of their own or as ``generic`` (a command of the profile's o
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from launchpad.doctor.rules.lookup import (
     v4_on_sm120,
     version,
 )
+from launchpad.engines.base import CONFIG_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +44,23 @@ _DEV: Final = "1.3.0-deepseek-v4-dev.1"
 #: TensorRT-LLM's main branch has DeepSeek V4 from here.
 _MERGED: Final = "1.3.0rc21"
 _BLOCKS_TAKEN: Final = frozenset({"128", "256"})
+_ASK_VERSION: Final = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
 
 
 def _words(case: Case) -> str:
     """The words of every container."""
     every = case.spec.containers if case.spec is not None else ()
     return " ".join(word for item in every for word in (*(item.entrypoint or ()), *item.command))
+
+
+def _ask_version(image: str) -> str:
+    """The line that makes a Dynamo image tell its TensorRT-LLM."""
+    return f'docker run --rm --network none --entrypoint /opt/dynamo/venv/bin/python3 {image} -c "{_ASK_VERSION}"'
+
+
+def _ask_layouts(image: str) -> str:
+    """The line that makes a NIM tell what it would run on these cards."""
+    return f"docker run --rm --gpus=all -e NGC_API_KEY {image} list-model-profiles"
 
 
 def _is_dynamo(case: Case) -> bool:
@@ -71,10 +84,14 @@ def _pin(case: Case) -> Iterator[Seen]:
     if found is None:
         yield Seen(
             f"whether image {reference(case)} carries TensorRT-LLM {PIN} is unknown: it was not inspected",
+            hint=_ask_version(reference(case)),
             severity="informs",
         )
     elif found != version(PIN):
-        yield Seen(f"image {reference(case)} carries TensorRT-LLM {found}, and NVIDIA names {PIN} for it")
+        yield Seen(
+            f"image {reference(case)} carries TensorRT-LLM {found}, and NVIDIA names {PIN} for it",
+            hint=_ask_version(reference(case)),
+        )
 
 
 def _too_old(case: Case) -> Iterator[Seen]:
@@ -114,10 +131,27 @@ def _kv_events(case: Case) -> Iterator[Seen]:
         yield Seen(f"{name(case)} passes --{given}, with which TensorRT-LLM does not start DeepSeek V4")
 
 
+def _in_file(case: Case) -> object:
+    """``kv_cache_config.tokens_per_block`` of the file that the profile's ``engine_config`` becomes; None where it has none."""
+    try:
+        table = json.loads(case.env.get(CONFIG_ENV, "null"))
+    except ValueError:
+        return None
+    inner = table.get("kv_cache_config") if isinstance(table, dict) else None
+    return inner.get("tokens_per_block") if isinstance(inner, dict) else None
+
+
 def _block_size(case: Case) -> Iterator[Seen]:
-    said = flag(case, "kv-block-size")
-    if engine(case) == "trtllm" and v4(case) and said and said not in _BLOCKS_TAKEN:
+    if engine(case) != "trtllm" or not v4(case):
+        return
+    said, written = flag(case, "kv-block-size"), _in_file(case)
+    if said and said not in _BLOCKS_TAKEN:
         yield Seen(f"{name(case)} sets --kv-block-size {said}; DeepSeek V4 takes 128 or 256")
+    if written is not None and str(written) not in _BLOCKS_TAKEN:
+        yield Seen(
+            f"{name(case)} sets engine_config.kv_cache_config.tokens_per_block = {written}; DeepSeek V4 takes 128 or 256",
+            hint="set tokens_per_block = 128 in engine_config.kv_cache_config of the profile",
+        )
 
 
 def _discovery(case: Case) -> Iterator[Seen]:
@@ -134,10 +168,13 @@ def _not_ready(case: Case) -> Iterator[Seen]:
 
 
 def _frontend_health(case: Case) -> Iterator[Seen]:
-    path = case.spec.health.ready_paths[0] if case.spec is not None else ""
+    if case.spec is None:
+        return
+    path, ready = case.spec.health.ready_paths[0], f"/v1/models/{case.spec.model}/ready"
     if path in {"/health", "/live"} and "dynamo.frontend" in _words(case):
         yield Seen(
-            f"probes.readiness.path of {name(case)} is {path}, which Dynamo's frontend answers with 200 when it has no worker"
+            f"probes.readiness.path of {name(case)} is {path}, which Dynamo's frontend answers with 200 when it has no worker",
+            hint=f'set probes.readiness.path = "{ready}" in the profile',
         )
 
 
@@ -148,7 +185,7 @@ def _nim(case: Case) -> Iterator[Seen]:
         and repository(case).startswith("nvcr.io/nim/")
         and "deepseek-v4" in repository(case)
     ):
-        yield Seen(f"whether NIM {reference(case)} runs on SM120 is unknown")
+        yield Seen(f"whether NIM {reference(case)} runs on SM120 is unknown", hint=_ask_layouts(reference(case)))
 
 
 RULES: Final = (
@@ -182,8 +219,7 @@ RULES: Final = (
         severity="warns",
         title="The TensorRT-LLM pin of Dynamo's DeepSeek V4 build",
         look=_pin,
-        hint="docker run --rm --network none --entrypoint /opt/dynamo/venv/bin/python3 IMAGE -c "
-        "\"import importlib.metadata as m; print(m.version('tensorrt_llm'))\"",
+        hint=_ask_version(f"nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime:{_DEV}"),
         source=_RELEASE,
         as_of=AS_OF,
         basis="reported",
@@ -309,11 +345,11 @@ RULES: Final = (
         severity="informs",
         title="NIM of DeepSeek V4 on SM120",
         look=_nim,
-        hint="docker run --rm --gpus=all -e NGC_API_KEY IMAGE list-model-profiles says what it would run here",
+        hint=_ask_layouts("nvcr.io/nim/deepseek-ai/deepseek-v4-flash-0731:1.11.0-variant"),
         source="https://docs.nvidia.com/nim/large-language-models/latest/supported-models.html",
         as_of=AS_OF,
         basis="inferred",
         explain="NIM 2.x carries vLLM or SGLang, not TensorRT-LLM; its support matrix for this card was not "
-        "obtained. On SM121 one user met a crash at prompts of 40K.",
+        "obtained. On SM121 one user met a crash at prompts of 40K. list-model-profiles says what it would run here.",
     ),
 )
