@@ -1,4 +1,4 @@
-"""Shell completion: names of profiles, deployments, recorded rigs and faults. Completion never fails and never talks to Docker."""
+"""Shell completion: names of what can be typed, from profiles to modes. It never fails and never talks to Docker."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def faults(incomplete: str) -> list[str]:
     from launchpad.rehearse.faults import examples
 
     return _starting(incomplete, examples)
+
+
+def hazards(incomplete: str) -> list[str]:
+    """Ids of hazards that ``--accept`` takes."""
+    from launchpad.doctor.rules import RULES
+
+    return _starting(incomplete, lambda: tuple(sorted(rule.id for rule in RULES)))
+
+
+def modes(incomplete: str) -> list[str]:
+    """Modes of reasoning as ``--think`` takes them: short, and in full where that is begun."""
+    from launchpad.engines.reasoning import MODES, SHORT
+
+    return _starting(incomplete, lambda: (*SHORT, *(mode for mode in MODES if "-" in incomplete)))
 
 
 def _starting(incomplete: str, names: Callable[[], tuple[str, ...]]) -> list[str]:

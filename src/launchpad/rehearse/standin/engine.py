@@ -76,6 +76,10 @@ class Engine:
         """The answer to a GET that is this engine's own."""
         raise NotImplementedError
 
+    def kind(self, plan: Plan, path: str) -> str | None:  # noqa: ARG002 - all models of the base answer the same
+        """What a POST to ``path`` asks for; None where there is no such path."""
+        return self.posts.get(path)
+
     def guards(self, path: str) -> bool:
         """Whether the path wants the API key."""
         return path.startswith("/v1/")

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One server. ``context`` and ``pool`` are in tokens; ``others`` are the flags that were let through unread."""
+    """One server. ``context`` and ``pool`` are in tokens; ``others`` are the flags that were let through unread.
+
+    ``pooling``: it was told to embed and the like, and generates nothing.
+    """
 
     engine: str
     version: str
@@ -26,6 +29,7 @@ class Plan:
     warmup: bool
     api_key: str | None
     others: tuple[str, ...]
+    pooling: bool = False
 
     def before(self, *version: int) -> bool:
         """Whether it says it is older than ``version``."""

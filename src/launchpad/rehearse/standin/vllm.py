@@ -37,6 +37,7 @@ FLAGS: Final = {
     "--max-num-seqs": Arity("running", int),
     "--gpu-memory-utilization": Arity("fraction", float),
     "--api-key": Arity("api_key", most=64),
+    "--runner": Arity("runner"),
     "--disable-log-stats": switch("no_metrics"),
     "--enforce-eager": switch("eager"),
     "--trust-remote-code": switch("trust"),
@@ -210,7 +211,13 @@ class Vllm(Engine):
             warmup=True,
             api_key=command.one("api_key") or environ.get("VLLM_API_KEY") or None,
             others=tuple(command.others),
+            pooling=command.one("runner") == "pooling",
         )
+
+    def kind(self, plan: Plan, path: str) -> str | None:
+        """A pooling server has no path that generates (0.32.0, entrypoints/launchers/api_server/routers.py)."""
+        kind = self.posts.get(path)
+        return None if plan.pooling and kind != "embedding" else kind
 
     def play(self, life: Life, stage: str) -> Iterator[float]:
         """Write a stage's lines; from the weights on, workers are named by their rank."""

@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             self._authorise(path)
-            self._post(self.life.engine.posts.get(path), raw)
+            self._post(self.life.engine.kind(self.life.plan, path), raw)
         except Problem as problem:
             self._reply(problem.status, problem.body)
 
