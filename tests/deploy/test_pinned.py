@@ -159,6 +159,11 @@ def test_a_name_that_a_shell_would_obey_stays_one_word_of_the_hint() -> None:
     assert refusal({"commit": "x; reboot", "repository": URL})[1].endswith(f"git ls-remote {URL} 'x; reboot*'")
 
 
+def test_a_digest_that_is_none_is_looked_up_where_the_image_is() -> None:
+    hint = refusal({"base_image": "cuda:13", "base_digest": "abc"})[1]
+    assert hint.endswith(": docker image inspect --format '{{.RepoDigests}}' cuda:13")
+
+
 @pytest.mark.parametrize("digest", ["abc", "sha256:abc", ""])
 def test_a_base_image_whose_digest_is_none_is_refused(digest: str) -> None:
     with pytest.raises(ImageError, match=f"its base image cuda@{digest} names a digest that is none"):

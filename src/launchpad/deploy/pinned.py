@@ -91,7 +91,7 @@ _KINDS: Final = {
     "digest": _kind(
         rf"(?:{_DIGEST.pattern})?",
         "the digest of an image",
-        "it is sha256: and 64 digits, what stands behind the @: docker image inspect --format '{{.RepoDigests}}' IMAGE",
+        "it is sha256: and 64 digits",
     ),
     "version": _kind(_WORD, "a version", 'write it as "1.2.3" or "20260717+gf63bfd3d"'),
     "backend": _kind(_WORD, "the name of a PyTorch backend", 'write it as "cpu" or "cu130"'),
@@ -159,10 +159,10 @@ def refuse_floating(template: str, base: str, args: Mapping[str, str | int], pla
     name, at, digest = base.partition("@")
     version = name.rpartition("/")[2].partition(":")[2]
     if at and not _DIGEST.fullmatch(digest):
-        cause, hint = f"its base image {base} names a digest that is none", _KINDS["digest"].hint
+        cause, hint = f"its base image {base} names a digest that is none", _digest_of(name)
     elif not at and version in {"", "latest"}:
         cause = f"its base image {base} is pinned to nothing"
-        hint = f"name a version, or better a digest: docker image inspect --format '{{{{.RepoDigests}}}}' {shlex.quote(base)}"
+        hint = f"name a version, or better a digest: {_digest_of(base)}"
     else:
         return
     said = next((places.before(key) for key, value in args.items() if value == base), "")
@@ -172,7 +172,7 @@ def refuse_floating(template: str, base: str, args: Mapping[str, str | int], pla
 _Wrong = tuple[str, str]
 
 
-def _misshapen(name: str, value: str, _args: Mapping[str, str | int]) -> _Wrong | None:
+def _misshapen(name: str, value: str, args: Mapping[str, str | int]) -> _Wrong | None:
     if _is(name, "repository") and _WITH_USER.match(value):
         cause = f"{name} carries a user or password, which the image's history and labels would keep"
         return cause, "name the repository without one"
@@ -183,7 +183,8 @@ def _misshapen(name: str, value: str, _args: Mapping[str, str | int]) -> _Wrong 
     kind = next((kind for ending, kind in _KINDS.items() if _is(name, ending)), None)
     if kind is None or kind.pattern.fullmatch(value):
         return None
-    return f"{_shown(name, value)}: that is not {kind.what}", kind.hint
+    image = args.get(f"{name.removesuffix('digest')}image") if _is(name, "digest") else None
+    return f"{_shown(name, value)}: that is not {kind.what}", _digest_of(f"{image}") if image else kind.hint
 
 
 def _strange_architecture(name: str, value: str) -> _Wrong | None:
@@ -231,6 +232,11 @@ def _no_hash(name: str, value: str, source: str, tag: str) -> _Wrong:
 def _tells(source: str, pattern: str) -> str:
     command = f"git ls-remote {shlex.quote(source)} {shlex.quote(pattern)}"
     return f"put the 40 digits that this tells (of two lines, the one with ^{{}}) into it: {command}"
+
+
+def _digest_of(image: str) -> str:
+    command = f"docker image inspect --format '{{{{.RepoDigests}}}}' {shlex.quote(image)}"
+    return f"sha256: and 64 digits, what stands behind the @ in this: {command}"
 
 
 def _is(name: str, ending: str) -> bool:
