@@ -73,15 +73,22 @@ def test_the_question_goes_out_as_one_streamed_chat(launchpad: Launchpad, state:
     ("words", "serving", "said"),
     [
         ((), {}, {"thinking": False}),
-        ((), {"reasoning": "think-high"}, {"thinking": True, "reasoning_effort": "high"}),
-        (("--think", "max"), {"reasoning": "think-high"}, {"thinking": True, "reasoning_effort": "max"}),
+        ((), {"reasoning": "think-high"}, {"thinking": True, "reasoning_effort": "low"}),
+        (("--think", "max"), {"reasoning": "think-high"}, {"thinking": True, "reasoning_effort": "high"}),
         (("--think", "non-think"), {"reasoning": "think-high"}, {"thinking": False}),
     ],
 )
-def test_the_mode_is_always_said_where_it_is_known_how(
+def test_the_mode_is_always_said_as_it_means_it_to_the_preview_weights_under_sglang_0_5_23(
     launchpad: Launchpad, state: Path, words: tuple[str, ...], serving: dict[str, str], said: dict[str, Any]
 ) -> None:
     assert sent(launchpad, state, "Why?", *words, **V4, serving=serving)["chat_template_kwargs"] == said
+
+
+def test_the_weights_are_told_by_their_repository(launchpad: Launchpad, state: Path) -> None:
+    model = {**V4["model"], "source": {"repo": "deepseek-ai/DeepSeek-V4-Flash-0731"}}
+    body = sent(launchpad, state, "Why?", "--think", "max", model=model)
+
+    assert body["chat_template_kwargs"] == {"thinking": True, "reasoning_effort": "max"}
 
 
 def test_the_question_can_come_from_stdin(launchpad: Launchpad, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +142,8 @@ def test_json_is_one_document_with_everything(launchpad: Launchpad, state: Path)
         "deployment": "small",
         "model": "small",
         "mode": "think-high",
-        "said": {"chat_template_kwargs": {"thinking": True, "reasoning_effort": "high"}},
+        "said": {"chat_template_kwargs": {"thinking": True, "reasoning_effort": "low"}},
+        "unsaid": "does not think, unless SGLANG_DEFAULT_THINKING is set",
         "answer": "yes",
         "reasoning": "hm",
         "finish_reason": "stop",
@@ -145,6 +153,42 @@ def test_json_is_one_document_with_everything(launchpad: Launchpad, state: Path)
         "pieces": 2,
     }
     assert timed["seconds"] >= timed["ttft_s"] > 0
+
+
+def test_where_no_mode_can_be_said_json_says_that_what_it_does_is_unknown(launchpad: Launchpad, state: Path) -> None:
+    with answering(sse(delta(content="yes"), STOP), 200, SSE) as server, deployment(state, server.url):
+        made = launchpad("ask", "small", "Why?", "--json").json
+
+    assert (made["mode"], made["said"], made["unsaid"]) == (None, {}, None)
+
+
+def test_where_the_profiles_mode_cannot_be_said_it_is_told_what_happens_unsaid(
+    launchpad: Launchpad, state: Path
+) -> None:
+    old: dict[str, Any] = {"image": {"reference": "lmsysorg/sglang:v0.5.17"}, "serving": {"reasoning": "think-max"}}
+    model = {**V4["model"], "path": "/models/deepseek-v4-flash-0731"}
+    with (
+        answering(sse(delta(content="yes"), STOP), 200, SSE) as server,
+        deployment(state, server.url, model=model, **old),
+    ):
+        ended = launchpad("ask", "small", "Why?", "--json")
+
+    assert (ended.json["mode"], ended.json["said"]) == (None, {})
+    assert "asked without a reasoning mode: cannot ask sglang 0.5.17 with deepseek_v4 (official) in mode" in ended.err
+    assert "; unsaid, it does not think, unless" in ended.err
+
+
+def test_think_max_in_a_short_context_is_remarked_upon(launchpad: Launchpad, state: Path) -> None:
+    serving = {"context_length": 65_536}
+    with (
+        answering(sse(delta(content="yes"), STOP), 200, SSE) as server,
+        deployment(state, server.url, serving=serving, **V4),
+    ):
+        ended = launchpad("ask", "small", "Why?", "--think", "max")
+        silent = launchpad("ask", "small", "Why?", "--think", "high")
+
+    says = "small has a context of 65536 tokens; think-max wants 393216 and may be cut off\n"
+    assert (says in ended.err, says in silent.err) == (True, False)
 
 
 def test_what_the_server_does_not_count_is_called_unknown(launchpad: Launchpad, state: Path) -> None:
@@ -277,6 +321,23 @@ def test_a_question_that_cannot_be_asked_is_refused(
     assert ended.code == code
     assert says in ended.err
     assert KEY not in ended.err
+
+
+def test_a_mode_that_there_is_none_is_refused_before_anything_else(launchpad: Launchpad, state: Path) -> None:
+    with deployment(state, "http://127.0.0.1:9", Phase.STOPPED):
+        ended = launchpad("ask", "small", "Why?", "--think", "deep")
+
+    assert ended.code == 2
+    assert "--think takes non, high or max, not 'deep'" in ended.err
+
+
+def test_a_deployment_that_embeds_is_not_asked(launchpad: Launchpad, state: Path) -> None:
+    probes = {"completion": {"kind": "embedding"}}
+    with deployment(state, "http://127.0.0.1:9", probes=probes):
+        ended = launchpad("ask", "small", "Why?")
+
+    assert ended.code == 1
+    assert ended.err.startswith("error: cannot ask small: it embeds texts and does not answer\nhint: curl http://127.")
 
 
 def test_ctrl_c_ends_it_and_says_how_far_it_came(

@@ -24,6 +24,23 @@ def test_faults_are_completed(state: Path) -> None:
     assert complete.faults("") == list(examples())
 
 
+def test_hazards_are_completed_by_their_ids() -> None:
+    assert complete.hazards("reasoning.") == [
+        "reasoning.context-too-short",
+        "reasoning.other-prompts",
+        "reasoning.unsaid",
+    ]
+
+
+def test_modes_are_completed_short_and_in_full_where_that_is_begun() -> None:
+    assert [complete.modes(begun) for begun in ("", "h", "non-", "x")] == [
+        ["non", "high", "max"],
+        ["high"],
+        ["non-think"],
+        [],
+    ]
+
+
 def test_deployments_are_completed(state: Path) -> None:
     for name in ("one", "other", "two"):
         folder = state / "deployments" / name

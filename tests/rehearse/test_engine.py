@@ -117,6 +117,17 @@ def test_embeddings_are_the_same_for_the_same_text(tmp_path: Path) -> None:
     assert rows[0]["embedding"] == rows[2]["embedding"] != rows[1]["embedding"]
 
 
+def test_a_vllm_that_pools_embeds_and_has_no_path_that_generates(tmp_path: Path) -> None:
+    with Life(tmp_path, *WORDS["vllm"], "--runner", "pooling", **settings_of("vllm")) as life:
+        life.until_ready(READY_PATH["vllm"])
+        embeds, _ = life.ask("/v1/embeddings", {"model": "tiny", "input": "a"})
+        chat = life.ask("/v1/chat/completions", {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]})
+        plain, _ = life.ask("/v1/completions", {"model": "tiny", "prompt": "Hi"})
+
+    assert (embeds, chat[0], plain) == (200, 404, 404)
+    assert json.loads(chat[1])["error"]["message"] == "Not Found"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
