@@ -94,6 +94,10 @@ REAL: dict[str, tuple[str, ...]] = {
         "OSError: [Errno 28] No space left on device: '/cache/triton/abc'",
         "write /var/lib/docker/overlay2/x: no space left on device",
     ),
+    "nim.no-key": (
+        "ERROR: model manifest download failed: Authentication Error",
+        "The requested operation requires an API key, but none was found",
+    ),
     "model.files-missing": (
         "FileNotFoundError: [Errno 2] No such file or directory: '/models/x/model-00002-of-00046.safetensors'",
         "FileNotFoundError: [Errno 2] No such file or directory: '/models/x/config.json'",
@@ -173,6 +177,7 @@ NEAR: dict[str, tuple[str, ...]] = {
     "host.port-in-use": ("Uvicorn running on http://127.0.0.1:8100", "[Errno 24] Too many open files"),
     "host.shared-memory": ("OSError: [Errno 28] No space left on device: '/cache/triton/abc'", "initialised shared memory"),
     "host.disk-full": ("Free space left on /cache: 12 GiB",),
+    "nim.no-key": ("openai.AuthenticationError: Error code: 401", "PreAuthentication Errors: 0"),
     "model.files-missing": ("FileNotFoundError: [Errno 2] No such file or directory: 'nvcc'",),
     "deepgemm.fp32-scales": ("sm120_dispatch ready",),
     "deepgemm.mega-moe": ("Using DeepGEMM MegaMoE",),

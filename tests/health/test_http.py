@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchpad.health.http import BODY_LIMIT, PAGE_LIMIT, HttpProber
+from launchpad.health.http import BODY_LIMIT, PAGE_LIMIT, HttpProber, retry_after_s
+from tests.fakes.clock import ManualClock
 from tests.health.probe_servers import answering, free_port, misbehaving
 
 if TYPE_CHECKING:
@@ -304,3 +305,65 @@ def test_a_page_that_drips_ends_at_the_deadline() -> None:
     with misbehaving(drip(head, b"x")) as url:
         answer, text = read(url, 0.4)
     assert (answer.outcome, text) == ("timeout", "")
+
+
+# -- what somebody else runs ---------------------------------------------------------------------------------------------
+
+
+def test_what_somebody_else_runs_is_asked_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with answering() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with HttpProber("http://api.example.invalid", outside=True) as prober:
+            assert prober.get("/v1/models").ok
+    assert proxy.heard[0].path == "http://api.example.invalid/v1/models"
+
+
+def test_no_proxy_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with answering() as server, HttpProber(server.url, outside=True) as prober:
+        assert prober.get("/v1/models").ok
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "gopher://127.0.0.1:70"])
+def test_a_proxy_that_cannot_be_used_is_broken_and_its_password_unsaid(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", proxy.replace("//", "//u:hunter2@"))
+    with HttpProber("http://api.example.invalid", outside=True) as prober:
+        answer = prober.get("/v1/models")
+    assert (answer.outcome, "hunter2" in answer.detail) == ("broken", False)
+
+
+def test_a_name_that_does_not_resolve_is_named() -> None:
+    assert ask("http://name.invalid").detail.startswith("the name name.invalid cannot be resolved: ")
+
+
+def test_tls_that_is_not_trusted_is_said_to_be_that() -> None:
+    with answering() as server:
+        assert ask(server.url.replace("http:", "https:")).detail.startswith("no trusted TLS connection: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("999999999999999", 999999999.0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("٣", None),
+        ("Mon, 23 Nov 2026 12:01:30 GMT", 90.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Mon, 23 Nov 2026 12:01:30", None),
+        ("Mon, 99 Nov 2026 12:01:30 GMT", None),
+        ("Mon, 23 Nov 999999999999999999999999 12:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(said: str | None, seconds: float | None) -> None:
+    assert retry_after_s(said, ManualClock()) == seconds

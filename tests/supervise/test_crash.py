@@ -86,6 +86,14 @@ def test_what_no_restart_mends_is_fatal_and_names_the_fix(line: str, id_: str, f
     assert fix in verdict.hint
 
 
+def test_a_nim_without_a_key_ends_with_code_0_and_is_not_tried_again() -> None:
+    lines = ["downloading the model's manifest", "ERROR: model manifest download failed: Authentication Error"]
+    verdict = classify(ExitStatus(0), lines)
+    assert (verdict.fatal, verdict.id) == (True, "nim.no-key")
+    assert verdict.reason.startswith("exit code 0: NGC did not let")
+    assert "secrets.NGC_API_KEY" in (verdict.hint or "")
+
+
 def test_the_first_row_of_the_table_wins_wherever_its_line_stands() -> None:
     lines = ["CUDA out of memory", "Unknown SF transformation"]
     assert classify(ExitStatus(1), lines).id == SIGNATURES[0].id

@@ -14,6 +14,7 @@ from launchpad.runtime.base import SecretRef
 from launchpad.store.state import Store
 from launchpad.supervise import spawn, systemd
 from launchpad.supervise.systemd import ServiceManager, Setup
+from tests.deploy.specs import shipped
 from tests.supervise.stage import make_spec
 
 if TYPE_CHECKING:
@@ -301,6 +302,13 @@ def test_a_secret_that_the_unit_would_not_see_is_named_with_its_remedy(place: Pl
     file.parent.mkdir(parents=True)
     file.write_text("MY_TOKEN=x\n")
     spawn.refuse_unseen_secrets(spec, place.manager(user=True), home)
+
+
+def test_the_key_of_a_hosted_endpoint_that_the_unit_would_not_see_is_named_with_its_remedy(place: Place) -> None:
+    spec = shipped("v4-flash-deepseek-api")
+    with pytest.raises(LaunchpadError, match=r"DEEPSEEK_API_KEY is not set in .*v4-flash-deepseek-api\.env") as caught:
+        spawn.refuse_unseen_secrets(spec, place.manager(user=True), {"HOME": str(place.root)})
+    assert (caught.value.hint or "").startswith('printf "DEEPSEEK_API_KEY=$DEEPSEEK_API_KEY\\n" | install')
 
 
 def test_the_users_unit_goes_where_systemd_looks_for_it() -> None:

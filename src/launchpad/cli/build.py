@@ -61,8 +61,11 @@ def build(
 
     Example: launchpad build v4-flash-vllm-sm120-fork
     """
+    from launchpad.cli.launch import refuse_hosted
+
     world = World()
     loaded = world.profiles.load(name)
+    refuse_hosted(loaded, "build", "launchpad up {name} asks it")
     recipe = recipe_of(world, loaded, _info(world, needed=not show), classic=classic)
     if show:
         _print(recipe, world.clock, as_json=as_json)

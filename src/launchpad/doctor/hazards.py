@@ -386,7 +386,7 @@ SIGNATURES: Final = (
     ),
     _row(
         "nim.no-key",
-        r"(?<![A-Za-z])Authentication Error(?![A-Za-z])",
+        r"(?<![A-Za-z])Authentication Error(?![A-Za-z])|requested operation requires an API key, but none was found",
         "fatal",
         "NGC did not let the container fetch its model: the key is missing, wrong, or may not use it (it ends with code 0 then)",
         hint="set secrets.NGC_API_KEY to a key whose NGC account may fetch this NIM: docker login alone is not enough",

@@ -310,7 +310,7 @@ def retry_after_s(said: str | None, clock: Clock) -> float | None:
 
     try:
         until = parsedate_to_datetime(said)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (until - clock.now()).total_seconds()) if until.tzinfo is not None else None
 

@@ -152,9 +152,16 @@ def _value_at(table: Mapping[str, Any], path: KeyPath) -> object:
     return node
 
 
+def _may_tell_a_secret(path: KeyPath, value: object) -> bool:
+    """Whether somebody may have written a secret itself there: then no message repeats it."""
+    if path[:1] == ("secrets",) or path[:2] == ("hosted", "key"):
+        return True
+    return path[:1] == ("hosted",) and isinstance(value, str) and any(mark in value for mark in "@?#")
+
+
 def _sentences(path: KeyPath, group: list[ErrorDetails]) -> Iterator[Wrong]:
     error = next((e for e in group if not e["type"].endswith("_type")), group[0])
-    if path[:1] == ("secrets",):  # somebody may have written the secret itself: no message repeats it
+    if _may_tell_a_secret(path, error["input"]):
         yield (
             path,
             _sentence(path, error)

@@ -107,6 +107,11 @@ class Start:
         """The last answered question."""
         return self._asker.last()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a question is in flight."""
+        return self._asker.busy
+
     def ask_when_due(self, phase: Phase) -> None:
         """Ask what ``phase`` wants to know, one question at a time; at once where the load has reached another stage."""
         if self._asker.busy or self._asked_to_wait():

@@ -1,0 +1,109 @@
+"""What each command says of a hosted endpoint before anything is asked: rightly, or a refusal with what to do instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Launchpad
+
+NAME = "v4-flash-deepseek-api"
+KEY = ("DEEPSEEK_API_KEY", "sk-never-seen")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("render", NAME), f"launchpad plan {NAME} --json"),
+        (("render", NAME, "-f", "compose"), f"launchpad plan {NAME} --json"),
+        (("rehearse", NAME), f"launchpad up {NAME}"),
+        (("lock", NAME), "launchpad up"),
+        (("verify", NAME), "launchpad up"),
+        (("pull", NAME), "launchpad up"),
+        (("build", NAME), f"launchpad up {NAME}"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_needs_something_here_is_refused_in_a_sentence(
+    launchpad: Launchpad, words: tuple[str, ...], hint: str
+) -> None:
+    ended = launchpad(*words)
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: cannot {'render' if words[0] == 'render' else words[0]} {NAME}")
+    assert "somebody else runs it, and nothing of it is on this rig" in ended.err
+    assert hint in ended.err
+
+
+def test_plan_needs_no_docker_engine_and_says_what_leaves_the_rig(
+    launchpad: Launchpad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*KEY)
+    ended = launchpad("plan", NAME)
+
+    assert ended.code == 0
+    assert ended.out.endswith("hosted elsewhere: one short completion, and nothing is started here\n")
+    assert "leaves this rig for api.deepseek.com, and is paid for" in ended.err
+    assert KEY[1] not in ended.out + ended.err
+
+
+def test_plan_as_json_has_one_step_and_no_key(launchpad: Launchpad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*KEY)
+    ended = launchpad("plan", NAME, "--json")
+
+    assert [step["action"] for step in ended.json["steps"]] == ["ask"]
+    assert ended.json["spec"]["hosted"]["key"]["from_env"] == KEY[0]
+    assert KEY[1] not in ended.out
+
+
+def test_plan_misses_a_key_that_is_not_set(launchpad: Launchpad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY[0], raising=False)
+    ended = launchpad("plan", NAME)
+
+    assert ended.code == 1
+    assert f"environment variable {KEY[0]} is not set" in ended.err
+
+
+def test_doctor_looks_at_nothing_of_this_rig(launchpad: Launchpad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*KEY)
+    ended = launchpad("doctor", NAME)
+
+    assert ended.code == 0
+    assert "0 blocking" in ended.out
+
+
+def test_a_key_over_plain_http_is_warned_of(
+    launchpad: Launchpad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*KEY)
+    path = tmp_path / "plain.toml"
+    path.write_text(f'extends = "{NAME}"\n[hosted]\nbase_url = "http://api.example.com/v1"\n')
+
+    assert "crosses the network unencrypted" in launchpad("plan", str(path)).err
+
+
+@pytest.mark.parametrize(
+    ("fallback", "why"),
+    [("nobody-has-this", "nobody-has-this"), ("v4-flash-vllm-tp4", "it is not hosted")],
+)
+def test_a_fallback_that_is_none_is_warned_of(launchpad: Launchpad, tmp_path: Path, fallback: str, why: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "v4-flash-sglang-tp4"\nfallback = "{fallback}"\n')
+    ended = launchpad("plan", str(path), "--rig", "4x-rtx-pro-6000")
+
+    assert f"fallback {fallback} cannot be turned to" in ended.err
+    assert why in ended.err
+
+
+def test_a_fallback_is_for_people_and_plan_says_so(launchpad: Launchpad, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "v4-flash-sglang-tp4"\nfallback = "{NAME}"\n')
+
+    assert (
+        f"{NAME}, for people: nothing is sent there by itself"
+        in launchpad("plan", str(path), "--rig", "4x-rtx-pro-6000").out
+    )
