@@ -85,6 +85,12 @@ def test_a_recorded_rigs_driver_is_nothing_to_hold_a_real_rig_to(launchpad: Laun
     assert any(line.startswith(f"the driver: {RIG} is a recorded rig") for line in ended.json["unpinned"])
 
 
+def test_a_lock_does_not_hold_the_weights_that_a_nim_fetches_and_says_so(launchpad: Launchpad) -> None:
+    said = launchpad("lock", "v4-flash-nim", "--rig", "4x-gb300", "--json").json["unpinned"]
+
+    assert "the weights: the first start of the NIM fetches them, and which ones its image decides" in said
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [

@@ -5,23 +5,41 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
-from launchpad.cli import render
+from launchpad.cli import launch, render
+from launchpad.cli.world import World
 from launchpad.deploy.export import compose, docker_line
 from launchpad.deploy.observe import Observed
 from launchpad.deploy.plan import make_plan
 from tests.deploy.specs import SHIPPED, shipped
+from tests.fakes.runtime import FakeRuntime
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.cli.conftest import Launchpad
 
 NAME, RIG = "v4-flash-sglang-tp4", ("--rig", "4x-rtx-pro-6000")
 FINDING = ["id", "severity", "message", "hint", "source", "as_of", "evidence"]
+
+
+def test_a_volume_that_a_server_fills_itself_is_its_cache(launchpad: Launchpad) -> None:
+    said = launchpad("plan", "v4-flash-nim", "--rig", "4x-gb300").out.splitlines()
+
+    assert [line.split(None, 1)[1] for line in said if line.startswith("cache ")] == [
+        "cold, volume launchpad-nim-deepseek-v4-flash-0731 (the weights that it fetches, and what it compiles)"
+    ]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_room_is_what_the_disk_of_dockers_volumes_has(state: Path, tmp_path: Path, *, there: bool) -> None:
+    runtime = FakeRuntime()
+    runtime.info_answer = replace(runtime.info_answer, root_dir=str(tmp_path if there else tmp_path / "gone"))
+    room = launch._eyes(World(), None, runtime).room()
+
+    assert (room is not None and room > 0) is there
 
 
 def test_a_plan_as_json_has_these_keys(launchpad: Launchpad) -> None:

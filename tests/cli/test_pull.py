@@ -248,6 +248,15 @@ def test_a_draft_model_is_the_persons_own_to_fetch_and_that_is_said(
     assert f"draft      {draft} {says}; `lock` pins its files" in pull(launchpad, made).out
 
 
+def test_a_nims_weights_come_at_its_first_start_and_that_is_said(launchpad: Launchpad) -> None:
+    said = launchpad("pull", "v4-flash-nim", "--model-only").out.splitlines()
+
+    assert said[0] == (
+        "model      is not in the image: the first start fetches it from NVIDIA (up to 177.0 GiB) into volume "
+        "launchpad-nim-deepseek-v4-flash-0731"
+    )
+
+
 def test_an_image_is_pulled(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world, runtime = World(), FakeRuntime()
     world.runtime = runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from launchpad.deploy.plan import PlanStep, changed, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec
 from launchpad.rehearse.deployment import rehearse
 from launchpad.runtime.base import Port, Ulimit
-from tests.deploy.specs import container, found, profile, spec
+from tests.deploy.specs import container, found, profile, shipped, spec
 
 if TYPE_CHECKING:
     from launchpad.deploy.observe import Observed
@@ -102,6 +103,41 @@ def test_an_empty_cache_volume_is_cold() -> None:
         start   container launchpad-small  cold: kernels are compiled on this start
         """
     )
+
+
+NIM = shipped("v4-flash-nim")
+OTHER_NIM = spec(
+    profile(
+        engine="nim", image={"reference": "nvcr.io/nim/a/b:1"}, model={"path": None, "in_image": "/opt"}, parallel=None
+    )
+)
+
+
+@pytest.mark.parametrize(("made", "size"), [(NIM, "up to 177.0 GiB"), (OTHER_NIM, "of a size that is not known")])
+def test_what_a_server_fetches_at_its_first_start_is_a_step(made: Spec, size: str) -> None:
+    assert made.cache is not None
+    assert re.split(r" {2,}", plan(made, found(cache=False)).splitlines()[0]) == [
+        "create-volume",
+        f"volume {made.cache.volume}",
+        f"the first start fetches the weights into it, {size}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("warm", "cause"),
+    [
+        (False, "cold: weights are fetched and kernels are compiled on this start"),
+        (True, "warm: an earlier start filled the cache"),
+    ],
+)
+def test_a_volume_of_weights_is_warm_once_a_start_has_filled_it(warm: bool, cause: str) -> None:
+    assert plan(NIM, found(), warm=warm).splitlines()[-1].endswith(cause)
+
+
+def test_a_rehearsal_of_a_server_that_fetches_its_weights_fetches_none() -> None:
+    played = rehearse(NIM, RehearsalChoice("4x-gb300", (), 1.0), None)
+
+    assert "weights" not in plan(played, found(cache=False)).replace("weights that it fetches", "")
 
 
 def test_an_image_that_may_not_be_pulled_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import pytest
 
 from launchpad.deploy.claims import Claims
 from launchpad.deploy.observe import Observed
-from launchpad.deploy.spec import RehearsalChoice, Spec
+from launchpad.deploy.spec import CacheChoice, RehearsalChoice, Spec
 from launchpad.doctor.checks import Eyes, preflight
 from launchpad.doctor.finding import Finding, exit_code, worst_first
 from launchpad.model.checkpoint import Checkpoint, CheckpointError, ModelConfig, Shard
 from launchpad.rehearse.deployment import rehearse
+from launchpad.rig.facts import DiskFacts
 from tests.deploy.specs import container, found, gpu, profile, rig, spec
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def eyes(
     environ: dict[str, str] | None = None,
     *,
     published: tuple[str, int] | None = None,
+    room: int | None = None,
 ) -> Eyes:
     """Eyes that see what the test says."""
 
@@ -50,7 +53,7 @@ def eyes(
             raise model
         return model
 
-    return Eyes(lambda *_: port, checkpoint, environ or {}, published)
+    return Eyes(lambda *_: port, checkpoint, environ or {}, published, lambda: room)
 
 
 def seen(
@@ -78,6 +81,7 @@ def test_nothing_speaks_against_a_sound_spec_on_a_sound_rig() -> None:
 # -- each finding, seen ------------------------------------------------------------------------------------------------------
 
 REHEARSED = rehearse(calm(), RehearsalChoice("4x-rtx-pro-6000", (), 1.0), None)
+NIM = replace(calm(), cache=CacheChoice("weights-1", "weights", weights=True, weights_bytes=190_000_000_000))
 MISSING = "/no/such/path/of/launchpad"
 BARE_DIGEST = '{{index (split (index .RepoDigests 0) "@") 1}}'
 
@@ -113,6 +117,12 @@ SEEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "informs",
         "image lmsysorg/sglang:v0.5.23 is pinned by tag only; the registry may move it",
         f"put its sha256:... under image.digest: docker image inspect --format '{BARE_DIGEST}' lmsysorg/sglang:v0.5.23",
+    ),
+    "host.no-room-for-weights": (
+        {"made": NIM, "there": found(cache=False), "looks": eyes(room=100 * 2**30)},
+        "blocks",
+        "cannot fetch the weights of small into volume weights-1: up to 177.0 GiB are to come and 100.0 GiB are free",
+        "free some where Docker keeps its volumes (docker system df), or move Docker's data-root to a larger disk",
     ),
     "secret.missing": (
         {"made": calm(secrets={"HF_TOKEN": {"from_env": "MY_TOKEN"}})},
@@ -187,6 +197,10 @@ SPARED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("an image that may not be pulled and is there", {"made": calm(image={"digest": PINNED, "pull": "never"})}),
     ("a secret that is set", {"made": calm(secrets={"T": {"from_env": "T"}}), "looks": eyes(environ={"T": "value"})}),
+    ("room for the weights that are fetched", {"made": NIM, "there": found(cache=False), "looks": eyes(room=2**38)}),
+    ("room that nobody can tell", {"made": NIM, "there": found(cache=False)}),
+    ("weights that an earlier start began to fetch", {"made": NIM, "looks": eyes(room=0)}),
+    ("a server that fetches no weights", {"there": found(cache=False), "looks": eyes(room=0)}),
     ("a secret that may be missing", {"made": calm(secrets={"T": {"from_env": "T", "required": False}})}),
     ("loopback in IPv6", {"made": calm(publish={"host": "::1"})}),
     ("a budget that is just enough", {"made": calm(power={"budget_w": 1200})}),
@@ -234,6 +248,12 @@ def test_on_paper_only_spec_and_facts_are_judged() -> None:
     )
 
     assert ids(seen(made, on_paper=True)) == ["power.over-budget", "publish.not-loopback", "image.not-pinned"]
+
+
+def test_on_paper_a_recorded_rigs_disk_is_what_weights_must_fit_on() -> None:
+    facts = rig(disks=(DiskFacts("docker", None, 10 * 2**30),))
+
+    assert ids(seen(NIM, facts=facts, there=found(cache=False), on_paper=True)) == ["host.no-room-for-weights"]
 
 
 def test_every_problem_is_told_at_once_the_worst_first() -> None:

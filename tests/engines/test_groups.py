@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from launchpad.deploy.spec import CacheChoice
 from launchpad.engines import base, engine
 from launchpad.runtime.docker import create_body
 from tests.deploy.specs import SHIPPED, profile, shipped, spec
@@ -56,18 +57,42 @@ def test_the_engines_file_is_written_before_its_command_runs(tmp_path: Path) -> 
     assert (done.stdout, json.loads(shown.read_text())["moe_config"]) == ("gone on\n", {"backend": "TRTLLM"})
 
 
+_IN_NIM = {"path": None, "in_image": "/opt/nim/.cache"}
+
+
 @pytest.mark.parametrize("args", [{}, {"max-model-len": 4096, "enforce-eager": True}])
 def test_flags_for_the_engine_inside_a_nim_go_through_one_variable(args: dict[str, int]) -> None:
-    made = spec(
-        profile(engine="nim", engine_args=args, model={"path": None, "in_image": "/opt/nim/.cache"}, parallel=None)
-    )
+    made = spec(profile(engine="nim", engine_args=args, model=_IN_NIM, parallel=None))
     told = dict(made.containers[0].env).get("NIM_PASSTHROUGH_ARGS")
     assert (made.containers[0].command, told) == ((), "--max-model-len 4096 --enforce-eager" if args else None)
 
 
 def test_what_a_nim_downloads_outlives_a_new_driver() -> None:
     mounts = shipped("v4-flash-nim").containers[0].mounts
-    assert [(item.source, item.target) for item in mounts] == [("launchpad-nim", "/opt/nim/.cache")]
+    assert [(item.source, item.target) for item in mounts] == [
+        ("launchpad-nim-deepseek-v4-flash-0731", "/opt/nim/.cache")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "volume"),
+    [
+        ("nvcr.io/nim/acme/small:1.2", "launchpad-nim-small"),
+        ("registry.example:5000/nim/acme/small", "launchpad-nim-small"),
+        ("nvcr.io/nim/acme/large:1.2", "launchpad-nim-large"),
+    ],
+)
+def test_every_nim_has_a_volume_of_its_own_whatever_its_release(reference: str, volume: str) -> None:
+    made = spec(profile(engine="nim", image={"reference": reference}, model=_IN_NIM, parallel=None))
+
+    assert made.cache == CacheChoice(volume, "the weights that it fetches, and what it compiles", weights=True)
+    assert [item.source for item in made.containers[0].mounts] == [volume]
+
+
+def test_no_other_server_fetches_its_model_into_its_cache() -> None:
+    assert [name for name in SHIPPED.names() if (cache := shipped(name).cache) is not None and cache.weights] == [
+        "v4-flash-nim"
+    ]
 
 
 def test_the_key_of_a_nim_is_named_and_its_value_nowhere() -> None:

@@ -190,6 +190,8 @@ def summary(made: Lock) -> Iterator[str]:
 
 def unpinned(made: Lock) -> Iterator[str]:
     """What this lock cannot hold anybody to, and how it could."""
+    from launchpad.engines import nim
+
     for image in made.images:
         if image.id is None:
             yield f"image {image.reference}: it is not on this Docker Engine; launchpad pull {made.name}, then lock again"
@@ -197,6 +199,8 @@ def unpinned(made: Lock) -> Iterator[str]:
             yield f"registry digest of {image.reference}: it was built or loaded here, no registry has named it"
     if made.rig is not None and made.rig.recorded is not None and made.rig.gpus:
         yield f"the driver: {made.rig.recorded} is a recorded rig; launchpad lock {made.name} on the rig that serves pins its"
+    if any(f"mount {nim.CACHE}" in container.settings for container in made.containers):
+        yield "the weights: the first start of the NIM fetches them, and which ones its image decides"
     model = made.model
     if model is None:
         return

@@ -15,6 +15,7 @@ from launchpad.errors import BlockedError, LaunchpadError
 
 if TYPE_CHECKING:
     from launchpad.deploy.lock import Lock, ModelPin
+    from launchpad.engines import nim
     from launchpad.model.hub import Remote
     from launchpad.profiles.catalog import Loaded
 
@@ -105,9 +106,12 @@ def _pull_image(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object]:
 
 def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | None:
     from launchpad.cli import pins
+    from launchpad.engines import nim
     from launchpad.model import hub
 
     wish = loaded.profile.model
+    if (own := nim.weights(loaded.profile)) is not None:
+        return _tell_own(loaded, own, ask)
     if wish.in_image is not None:
         ask.out("model      is inside the image")
         return None
@@ -147,6 +151,18 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
         "fetched": list(fetched),
         "lock": str(written),
     }
+
+
+def _tell_own(loaded: Loaded, own: nim.Weights, ask: _Ask) -> dict[str, object]:
+    """Where the weights of a server that fetches them itself come from, and when; nothing is fetched here."""
+    from launchpad.units import show_bytes
+
+    size = f"up to {show_bytes(own.at_most_bytes)}" if own.at_most_bytes is not None else "how much is not known"
+    ask.out(f"model      is not in the image: the first start fetches it from NVIDIA ({size}) into volume {own.volume}")
+    ask.out(
+        f"next       launchpad plan {loaded.name} tells whether there is room; launchpad up {loaded.name} fetches it"
+    )
+    return {"repo": None, "commit": None, "path": None, "bytes": own.at_most_bytes, "fetched": [], "volume": own.volume}
 
 
 def _tell_draft(loaded: Loaded, ask: _Ask) -> str | None:

@@ -105,7 +105,7 @@ def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
         yield "model: the lock does not pin it"
         return
     if now.model is None or now.model.path is None:
-        yield f"model files: the server takes them from {pinned.model.repo or 'its image'}"
+        yield f"model files: the server takes them from {pinned.model.repo or 'its image, or fetches them'}"
         return
     locked = (*pinned.model.weights, *(pinned.draft_model.weights if pinned.draft_model else ()))
     found = (*now.model.weights, *(now.draft_model.weights if now.draft_model else ()))

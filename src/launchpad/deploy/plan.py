@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
 from launchpad.runtime.base import LABEL_SPEC_HASH
+from launchpad.units import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,13 +124,21 @@ def _volume_steps(spec: Spec, found: Observed, *, warm: bool) -> list[PlanStep]:
     if spec.cache is None or found.cache_exists:
         return []
     why = f"cold: nothing compiled yet for {spec.cache.keyed_by}" if not warm else "it was removed"
+    if spec.cache.weights and spec.rehearsal is None:
+        most = (
+            "of a size that is not known" if spec.cache.weights_bytes is None else show_bytes(spec.cache.weights_bytes)
+        )
+        why = f"the first start fetches the weights into it, {'up to ' if spec.cache.weights_bytes else ''}{most}"
     return [PlanStep("create-volume", f"volume {spec.cache.volume}", why)]
 
 
 def _temperature(spec: Spec, *, warm: bool) -> str:
     if spec.cache is None:
         return "cold: the profile keeps no cache"
-    return "warm: an earlier start filled the cache" if warm else "cold: kernels are compiled on this start"
+    if warm:
+        return "warm: an earlier start filled the cache"
+    fetches = spec.cache.weights and spec.rehearsal is None
+    return f"cold: {'weights are fetched and ' if fetches else ''}kernels are compiled on this start"
 
 
 #: Fields of a container whose change is told in one word, without values.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from launchpad.deploy.claims import MOST
-from launchpad.engines import engine, reasoning
+from launchpad.engines import engine, nim, reasoning
 from launchpad.engines.base import ROLE_WORKER, Health, Seat, image_reference
 from launchpad.engines.hosted import base_of
 from launchpad.errors import LaunchpadError
@@ -99,10 +99,15 @@ class ImageChoice:
 
 @dataclass(frozen=True, slots=True)
 class CacheChoice:
-    """The cache volume and, in words, what it is keyed by. ``warm`` is a fact of the moment and no part of the spec."""
+    """The cache volume and, in words, what it is keyed by. ``warm`` is a fact of the moment and no part of the spec.
+
+    ``weights``: the server fetches its model into it, at its first start, ``weights_bytes`` at most where that is known.
+    """
 
     volume: str
     keyed_by: str
+    weights: bool = False
+    weights_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +275,9 @@ def resolve(
         model=profile.model.served_name,
         host=host,
         port=port,
-        containers=serves.render(profile, Seat(name, gpus, cache.volume if cache else None, image_id)),
+        containers=serves.render(
+            profile, Seat(name, gpus, cache.volume if cache is not None and not cache.weights else None, image_id)
+        ),
         gpus=tuple(GpuSeat(gpu.uuid, gpu.index, gpu.name) for gpu in gpus),
         image=_image(profile) if hosted is None else None,
         health=health,
@@ -463,7 +470,13 @@ def _beside(profile: Profile) -> str:
 
 
 def _cache(profile: Profile, facts: RigFacts, gpus: tuple[Gpu, ...], image_id: str | None) -> CacheChoice | None:
-    """The volume for compiled kernels. They are valid for one image, one compute capability and one driver."""
+    """The volume for compiled kernels. They are valid for one image, one compute capability and one driver.
+
+    A server that fetches its own model has one of its own instead, where it compiles, too.
+    """
+    if (own := nim.weights(profile)) is not None:
+        kept = "the weights that it fetches, and what it compiles"
+        return CacheChoice(own.volume, kept, weights=True, weights_bytes=own.at_most_bytes)
     if not profile.cache.enabled:
         return None
     image = profile.own_image.digest or image_id or profile.own_image.reference

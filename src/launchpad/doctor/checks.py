@@ -16,6 +16,7 @@ from launchpad.deploy.apply import read_secrets
 from launchpad.doctor.finding import Finding, worst_first
 from launchpad.errors import LaunchpadError
 from launchpad.model.checkpoint import Checkpoint
+from launchpad.units import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +35,15 @@ _BARE_DIGEST: Final = '{{index (split (index .RepoDigests 0) "@") 1}}'
 class Eyes:
     """How a check looks outside: who listens on a port, what is in a model directory, the environment.
 
-    ``published`` is where this very deployment is wanted already, which is no obstacle to itself.
+    ``published`` is where this very deployment is wanted already, which is no obstacle to itself. ``room`` tells the bytes that are
+    free where Docker keeps its volumes, None where that cannot be told.
     """
 
     port_holder: Callable[[str, int], str | None]
     checkpoint: Callable[[Path], Checkpoint]
     environ: Mapping[str, str]
     published: tuple[str, int] | None = None
+    room: Callable[[], int | None] = lambda: None
 
 
 def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes: Eyes | None) -> tuple[Finding, ...]:
@@ -50,7 +53,7 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
     """
     if spec.hosted is not None:
         return worst_first([*_leaves_the_rig(spec), *(_secrets(spec, eyes) if eyes is not None else ())])
-    findings = [*_image_pinned(spec), *_published(spec), *_power(spec, facts)]
+    findings = [*_image_pinned(spec), *_published(spec), *_power(spec, facts), *_room(spec, facts, found, eyes)]
     if eyes is not None:
         findings.extend(_port(spec, claims, eyes))
         findings.extend(_strangers(found))
@@ -132,6 +135,23 @@ def _image_pinned(spec: Spec) -> Iterator[Finding]:
             "informs",
             f"image {image.reference} is pinned by tag only; the registry may move it",
             f"put its sha256:... under image.digest: docker image inspect --format '{_BARE_DIGEST}' {image.reference}",
+        )
+
+
+def _room(spec: Spec, facts: RigFacts, found: Observed, eyes: Eyes | None) -> Iterator[Finding]:
+    """Where the first start fetches a model there must be room for it; what an earlier one has fetched is not known."""
+    cache = spec.cache
+    if cache is None or cache.weights_bytes is None or found.cache_exists or spec.rehearsal is not None:
+        return
+    recorded = next((disk.free_bytes for disk in facts.disks or () if disk.what == "docker"), None)
+    free = eyes.room() if eyes is not None else recorded
+    if free is not None and free < cache.weights_bytes:
+        yield Finding(
+            "host.no-room-for-weights",
+            "blocks",
+            f"cannot fetch the weights of {spec.name} into volume {cache.volume}: up to {show_bytes(cache.weights_bytes)} are to "
+            f"come and {show_bytes(free)} are free",
+            "free some where Docker keeps its volumes (docker system df), or move Docker's data-root to a larger disk",
         )
 
 
