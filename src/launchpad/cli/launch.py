@@ -109,7 +109,7 @@ def draft(
     )
     is_here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None and before.wanted else None
-    checks = preflight(spec, wish.facts, found, claims, _eyes(world, published) if is_here else None)
+    checks = preflight(spec, wish.facts, found, claims, _eyes(world, published, runtime) if is_here else None)
     found_wrong = worst_first((*checks, *hazards, *fallback_findings(world, spec.fallback)))
     return Draft(spec, found, made, found_wrong, warm, flags_of)
 
@@ -311,12 +311,21 @@ def _snapshot(world: World, name: str) -> Snapshot | None:
     return world.store.deployment(name).read_state(Snapshot, world.clock.now())
 
 
-def _eyes(world: World, published: tuple[str, int] | None) -> Eyes:
+def _eyes(world: World, published: tuple[str, int] | None, runtime: Runtime | None) -> Eyes:
+    import shutil
+
     from launchpad.doctor.checks import Eyes
     from launchpad.model.checkpoint import inspect_checkpoint
     from launchpad.rig.host import Host
 
-    return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published)
+    def room() -> int | None:
+        root = runtime.info().root_dir if runtime is not None else None
+        try:
+            return shutil.disk_usage(root).free if root is not None else None
+        except OSError:
+            return None  # a folder that we may not even look at
+
+    return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published, room)
 
 
 def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
