@@ -63,6 +63,19 @@ def test_trouble_after_ready_is_unready_with_its_reason_and_passes_by_itself(
     assert asked.published()["restarts"] == asked.published()["failures"] == 0
 
 
+def test_up_of_one_that_is_unready_says_why_it_waits(asked: Place, upset: HostedEndpoint) -> None:
+    upset.be("no-balance")
+    asked.await_phase("UNREADY")
+    up = asked.start("up", "elsewhere")
+    assert up.stderr is not None
+    said = iter(up.stderr.readline, "")
+    assert any("elsewhere is UNREADY" in line for line in said)
+    assert "top the account up" in next(said)
+    upset.be("ok")
+
+    assert up.wait(60) == 0
+
+
 def test_a_model_that_is_withdrawn_while_it_is_still_listed_fails_for_good(
     place: Place, nvidia: HostedEndpoint
 ) -> None:

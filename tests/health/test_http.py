@@ -337,6 +337,23 @@ def test_a_proxy_that_cannot_be_used_is_broken_and_its_password_unsaid(
     assert (answer.outcome, "hunter2" in answer.detail) == ("broken", False)
 
 
+def test_a_proxy_that_refuses_is_told_from_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//u:hunter2@"))
+        with HttpProber("https://api.example.invalid", outside=True) as prober:
+            answer = prober.get("/v1/models")
+    assert answer.detail.startswith("the proxy that the environment names refuses: 501")
+    assert "hunter2" not in answer.detail
+
+
+def test_a_proxy_that_is_away_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://u:hunter2@127.0.0.1:{free_port()}")
+    with HttpProber("https://api.example.invalid", outside=True) as prober:
+        answer = prober.get("/v1/models")
+    assert answer.outcome == "refused"
+    assert answer.detail.endswith("(the environment names a proxy)")
+
+
 def test_a_name_that_does_not_resolve_is_named() -> None:
     assert ask("http://name.invalid").detail.startswith("the name name.invalid cannot be resolved: ")
 

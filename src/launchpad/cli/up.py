@@ -174,6 +174,7 @@ def _bring_up(
         return
     deployment = world.store.deployment(wish.name)
     ask = Ask(settled.offset, settled.generation, up=True)
+    _say_unready(world, settled.drawn.spec)
     try:
         snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
     except LaunchpadError:
@@ -182,6 +183,19 @@ def _bring_up(
         raise
     if snapshot is not None:
         answer_ready(settled.drawn.spec, snapshot, as_json=as_json)
+
+
+def _say_unready(world: World, spec: Spec) -> None:
+    """Why following a hosted endpoint may take long: nothing here is restarted, so nothing new is told until it answers."""
+    from launchpad.supervise.machine import Phase
+    from launchpad.supervise.snapshot import Snapshot
+
+    snapshot = world.store.deployment(spec.name).read_state(Snapshot, world.clock.now())
+    if spec.hosted is None or snapshot is None or snapshot.state.phase is not Phase.UNREADY:
+        return
+    state = snapshot.state
+    render.say(f"{spec.name} is UNREADY: {state.reason}" + (f"\n  hint: {state.hint}" if state.hint else ""))
+    render.say("  it is asked again by itself; Ctrl-C ends the waiting, and nothing else")
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,9 @@ class HttpProber:
             raise _Unanswered("timeout", f"no whole answer within {timeout:g} s") from error
         except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
             raise self._unanswered(error) from error
+        except httpx.ProxyError as error:  # its text is the proxy's status
+            said = excerpt(str(error).encode("utf-8", "replace"), self._secrets)
+            raise _Unanswered("broken", f"the proxy that the environment names refuses: {said}") from error
         # The text of these may quote a header, so none of it is repeated.
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _Unanswered("broken", f"the URL or a header is malformed ({type(error).__name__})") from error
@@ -216,7 +219,7 @@ class HttpProber:
             if isinstance(cause, ssl.SSLError):
                 return _Unanswered("broken", f"no trusted TLS connection: {said}")
             cause = cause.__cause__ or cause.__context__
-        return _Unanswered("refused", said)
+        return _Unanswered("refused", f"{said} (the environment names a proxy)" if self._proxied() else said)
 
     def _proxied(self) -> bool:
         """Whether a proxy of the environment may stand in between; which one is not said, as its URL may hold a password."""

@@ -235,6 +235,9 @@ def _events(
         raise StreamProblem("unreachable", excerpt(str(error).encode("utf-8", "replace"), secrets)) from error
     except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
         raise StreamProblem("cut", "the connection ended before the answer did") from error
+    except httpx.ProxyError as error:  # its text is the proxy's status
+        said = excerpt(str(error).encode("utf-8", "replace"), secrets)
+        raise StreamProblem("broken", f"the proxy that the environment names refuses: {said}") from error
     except ImportError as error:
         raise StreamProblem("broken", "the environment names a SOCKS proxy, which is not supported") from error
     # The text of these may quote a header, so none of it is repeated.
