@@ -65,7 +65,7 @@ def test_either_death_starts_both_again(pair: Stage, dies: str) -> None:
     pair.runtime.exit(named(pair, dies).id, 1)
     pair.reach(Phase.BACKOFF)
     pair.leap(pair.spec.policy.max_delay_s + 1)
-    pair.hears("container-started", 2)
+    pair.hears("container-started", 4)
     pair.reach(Phase.READY)
     after = {item.id for item in pair.runtime.containers("demo")}
     assert (len(after), before & after) == (2, set())

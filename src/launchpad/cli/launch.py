@@ -270,7 +270,7 @@ def fetch(world: World, wish: Wish, drawn: Draft, runtime: Runtime, progress: Ca
 
         ensure_image(runtime)
     elif "build" in actions:
-        _build(world, drawn.spec, runtime, progress)
+        _build(world, wish.loaded, drawn.spec, runtime, progress)
     elif "pull" in actions:
         runtime.pull(drawn.spec.own_image.reference, progress)
 
@@ -328,8 +328,9 @@ def _eyes(world: World, published: tuple[str, int] | None, runtime: Runtime | No
     return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published, room)
 
 
-def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
+def _build(world: World, loaded: Loaded, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
     from launchpad.deploy.build import Recipe, make_image, template_path
+    from launchpad.deploy.pinned import places_of
     from launchpad.runtime.base import Transfer
 
     template = spec.own_image.build_template
@@ -337,7 +338,8 @@ def _build(world: World, spec: Spec, runtime: Runtime, progress: Callable[[Trans
         raise ImageError(f"cannot build {spec.own_image.reference}: the profile names no template")
     folder = template_path(template, world.templates())
     args = dict(spec.own_image.build_args)
-    recipe = Recipe(spec.own_image.reference, template, args, folder, world.environ, runtime.info())
+    places = places_of(loaded.layers, args)
+    recipe = Recipe(spec.own_image.reference, template, args, folder, world.environ, runtime.info(), places=places)
     checked_at = world.clock.now().isoformat(timespec="seconds")
     make_image(recipe, runtime, checked_at, progress, lambda remark: progress(Transfer(remark)))
 

@@ -429,11 +429,11 @@ class Supervisor:
         now = self._clock.now()
         expected = expected_seconds(self._deployment.starts(), spec.hash, warm=warm)
         self._course.begin(now, expected_s=expected, warm=warm)
-        for first in containers[:1]:
+        for each in containers:
             self._note(
                 "container-started",
-                f"container {first.name} from image {first.image}",
-                detail={"container": first.id[:12], "image": first.image_id, "warm": warm, "expected_s": expected},
+                f"container {each.name} from image {each.image}",
+                detail={"container": each.id[:12], "image": each.image_id, "warm": warm, "expected_s": expected},
             )
         self._enter_start(containers)
 
