@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from launchpad.supervise.machine import Phase
+from tests.cli.test_status import Files, snapshot
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from launchpad.store.state import Deployment
     from tests.cli.conftest import Launchpad
 
 NAME = "v4-flash-deepseek-api"
@@ -107,3 +113,50 @@ def test_a_fallback_is_for_people_and_plan_says_so(launchpad: Launchpad, tmp_pat
         f"{NAME}, for people: nothing is sent there by itself"
         in launchpad("plan", str(path), "--rig", "4x-rtx-pro-6000").out
     )
+
+
+# -- the fallback in status ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def supervised(deployment: Deployment) -> Iterator[None]:
+    """As if its supervisor lived: this process holds its lock."""
+    lock = deployment.lock()
+    assert lock.acquire()
+    yield
+    lock.release()
+
+
+def test_status_names_a_fallback_that_is_not_up_with_the_line_that_brings_it_up(
+    launchpad: Launchpad, state: Path
+) -> None:
+    Files(state).deployment(state=snapshot(Phase.FAILED, fallback=NAME))
+    said = launchpad("status", "small").out
+
+    assert f"fallback    {NAME}, not up: launchpad up {NAME} (what is asked there leaves this rig)\n" in said
+    assert launchpad("status", "small", "--json").json["fallback"] == {
+        "name": NAME,
+        "phase": None,
+        "endpoint": None,
+        "model": None,
+    }
+
+
+def test_status_names_a_fallback_that_is_up_with_its_phase_and_address(launchpad: Launchpad, state: Path) -> None:
+    files = Files(state)
+    files.deployment(state=snapshot(Phase.FAILED, fallback=NAME))
+    there = snapshot(Phase.READY, NAME, endpoint="https://api.deepseek.com", model="deepseek-v4-flash", hosted=True)
+    with supervised(files.deployment(NAME, state=there)):
+        said = launchpad("status", "small").out
+
+    assert (
+        f"{NAME}: READY, deepseek-v4-flash at https://api.deepseek.com/v1 (what is asked there leaves this rig)" in said
+    )
+
+
+@pytest.mark.parametrize(("phase", "told"), [(Phase.READY, False), (Phase.UNREADY, True), (Phase.STARTING, True)])
+def test_the_table_names_it_only_while_it_is_needed(
+    launchpad: Launchpad, state: Path, phase: Phase, told: bool
+) -> None:
+    with supervised(Files(state).deployment(state=snapshot(phase, fallback=NAME))):
+        assert (f"fallback {NAME}" in launchpad("status").out) is told

@@ -92,6 +92,7 @@ def test_one_that_is_not_reachable_yet_is_waited_for_in_words(place: Place) -> N
 
         assert (up.returncode, "is READY" in out) == (0, True), err
         assert "Connection refused" in err
+        assert "(cold)" not in err
 
 
 def test_a_limit_at_the_start_is_waited_out_and_asked_ever_more_seldom(place: Place, deepseek: HostedEndpoint) -> None:

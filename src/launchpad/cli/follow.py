@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from launchpad.cli import render
 from launchpad.deploy.spec import Spec
+from launchpad.engines.hosted import ASKED
 from launchpad.errors import LaunchpadError, WouldNotStayUp
 from launchpad.store.state import Wanted
 from launchpad.supervise import spawn
@@ -119,6 +120,8 @@ def reporter(*, as_json: bool) -> Reporter:
 
 def load_text(load: Load, elapsed: timedelta) -> str:
     """``weights 12/46, 3m 20s so far, about 9m 10s to go (warm)``."""
+    if load.stage == ASKED:  # nothing of it loads here, and nothing is warm or cold
+        return f"asked, {show_duration(elapsed)} so far"
     stage = load.stage or "starting the container"
     counted = f" {load.done}/{load.total}" if load.total is not None else ""
     if load.expected_s is None:

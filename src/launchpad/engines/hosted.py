@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from launchpad.runtime.base import ContainerSpec
 
 AS_OF: Final = "2026-11-23"
+#: The one stage of its start.
+ASKED: Final = "asked"
 #: Seconds between two looks at the list of models (free), between two questions of a start, and between two completions.
 _LOOK_S: Final = 60.0
 _START_S: Final = 5.0
@@ -78,7 +80,7 @@ class Hosted:
 
     name = "hosted"
     port = 443
-    stages: tuple[str, ...] = ("asked",)
+    stages: tuple[str, ...] = (ASKED,)
     marks: tuple[base.StageMark, ...] = ()
 
     def render(self, profile: Profile, seat: base.Seat) -> tuple[ContainerSpec, ...]:  # noqa: ARG002 - nothing to launch
