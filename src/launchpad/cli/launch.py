@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from launchpad.cli.fallback import fallback_findings
@@ -22,12 +23,13 @@ from launchpad.rig.facts import RigFacts
 from launchpad.store.state import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from launchpad.cli.world import World
     from launchpad.doctor.case import ImageFacts
     from launchpad.doctor.checks import Eyes
     from launchpad.engines.schemas import ArgumentSchema
+    from launchpad.rig.facts import DiskUse
     from launchpad.runtime.base import Image, Runtime, Transfer
     from launchpad.supervise.snapshot import Snapshot
 
@@ -139,19 +141,21 @@ def refuse_other_kind(world: World, name: str, *, hosted: bool) -> None:
 
 
 def here(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
-    """The facts of this rig with what Docker tells besides: its runtimes, and which processes on the GPUs are our own.
+    """The facts of this rig with what Docker tells besides: its runtimes, its disk, and whose the processes on the GPUs are.
 
     A deployment that is up is no stranger to itself. A recorded rig stays as it was recorded.
     """
     if runtime is None or facts.recorded is not None:
         return facts
     from launchpad.rig.cdi import docker_facts, read_cdi, read_toolkit_version
+    from launchpad.rig.host import read_disks
 
     info = runtime.info()
     docker = docker_facts(
         info.version, info.runtimes, info.cgroup_version, cdi=read_cdi(), toolkit_version=read_toolkit_version()
     )
-    facts = replace(facts, docker=docker)
+    places = [(use, Path(path)) for use, path in _places(world, info.root_dir)]
+    facts = replace(facts, docker=docker, disks=read_disks(places))
     if not any(gpu.foreign for gpu in facts.gpus or ()):
         return facts
     running = [item for item in ours(runtime.containers(), world.owner) if item.running]
@@ -161,6 +165,13 @@ def here(world: World, facts: RigFacts, runtime: Runtime | None) -> RigFacts:
         for gpu in facts.gpus or ()
     )
     return replace(facts, gpus=tuple(gpus))
+
+
+def _places(world: World, docker_root: str | None) -> Iterator[tuple[DiskUse, str]]:
+    """What fills disks, and where it lies."""
+    if docker_root is not None:
+        yield "docker", docker_root
+    yield "state", world.owner
 
 
 def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Finding, ...]:
