@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchpad.supervise.machine import Body, Effect, Phase, ProbeSeen, Sighting, State, Verdict, resume, step
@@ -40,7 +40,7 @@ def sightings(draw: st.DrawFn) -> list[Sighting]:
     return found
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no bug
+@settings(max_examples=40)
 @given(sightings())
 def test_no_sequence_breaks_what_always_holds(seen: list[Sighting]) -> None:
     state = UNBORN

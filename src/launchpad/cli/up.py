@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _EXIT_INTERRUPTED = 130
 _KEPT = "already ready, spec unchanged: nothing to do"
 #: Seconds a supervisor with nothing left to do may take to be gone.
-_SUPERVISOR_ENDS_S = 10.0
+_SUPERVISOR_ENDS_S = 30.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON objects, one a line, on stdout.")]
 AcceptOption = Annotated[
