@@ -115,6 +115,18 @@ def test_a_fallback_is_for_people_and_plan_says_so(launchpad: Launchpad, tmp_pat
     )
 
 
+def test_a_hosted_endpoint_does_not_take_the_name_of_what_runs_here(
+    launchpad: Launchpad, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*KEY)
+    Files(state).deployment(NAME)
+    ended = launchpad("up", NAME)
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: cannot bring {NAME} up: what is up under that name runs here\n")
+    assert f"hint: launchpad down {NAME}" in ended.err
+
+
 # -- the fallback in status ----------------------------------------------------------------------------------------------
 
 

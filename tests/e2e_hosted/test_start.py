@@ -59,6 +59,7 @@ def test_a_refusal_that_no_asking_mends_fails_at_once_and_says_so(
         assert place.history() == ["STARTING", "FAILED"]
         assert len(endpoint.completions_asked()) <= 1
         assert KEY not in ran.out + ran.err
+        assert "launchpad logs" not in ran.err
         assert place.supervisor() is None
 
 
@@ -110,7 +111,7 @@ def test_a_name_that_does_not_resolve_is_said_so(place: Place) -> None:
         "http://no-such-host.invalid", deadlines={"startup": "1s", "stall": "1s"}, restart={"budget": 0}
     )
 
-    place.run("up", name, timeout=120).ends(3)
+    place.run("up", name, timeout=120).ends(3, "hint: launchpad events elsewhere tells what it answered")
     assert any("the name no-such-host.invalid" in item.reason for item in place.journal() if item.event == "waiting")
 
 

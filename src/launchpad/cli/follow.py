@@ -238,7 +238,7 @@ class Follower:
         name = self._deployment.name
         crashes = self._deployment.crash_folders()
         where = f"; crash folder {crashes[-1]}" if crashes else ""
-        hint = snapshot.state.hint or "read its log"
-        return WouldNotStayUp(
-            f"cannot keep {name} up: {snapshot.state.reason}", hint=f"{hint} (launchpad logs {name} --tail 50{where})"
-        )
+        says, hint = f"cannot keep {name} up: {snapshot.state.reason}", snapshot.state.hint
+        if snapshot.hosted:  # it has no log here, and its crash folder holds no more than its events
+            return WouldNotStayUp(says, hint=hint or f"launchpad events {name} tells what it answered")
+        return WouldNotStayUp(says, hint=f"{hint or 'read its log'} (launchpad logs {name} --tail 50{where})")

@@ -107,4 +107,5 @@ class Hosted:
 
 def base_of(url: str) -> str:
     """The base URL without the last ``/v1``, which every path of the API begins with."""
-    return url.rstrip("/").removesuffix("/v1")
+    whole = url.rstrip("/")
+    return whole if whole.endswith("//v1") else whole.removesuffix("/v1")  # a host may be called v1
