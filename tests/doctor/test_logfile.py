@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchpad.clock import SystemClock
@@ -109,7 +109,7 @@ def test_the_evidence_of_a_long_line_is_cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", SIGNATURES, ids=lambda row: row.id)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(data=st.data())
 def test_whatever_a_signature_matches_holds_one_of_its_literals(row: Signature, data: st.DataObject) -> None:
     """The literals are asked first; a literal that a match may lack would lose the match."""
@@ -233,7 +233,7 @@ def test_a_name_that_no_file_can_have_is_told() -> None:
         explain_log(Path("a\0b"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     parts=st.lists(
         st.one_of(

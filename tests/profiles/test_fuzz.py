@@ -24,7 +24,7 @@ FRAGMENTS = [
     b"\0", b"\xff", b"\xef\xbb\xbf", b"true", b"nan", b"-inf", b"1e400", b"0x", b"2026-02-30", b"[gpus]\n", b"[[gpus]]\n",
     b"extends = 'x'\n", b"extends = 'fuzz'\n", b"a.b.c = 1\n", b"[" * 500, b"x." * 200, b"9" * 5000, "ü\u202e\u0000".encode(),
 ]  # fmt: skip
-QUICK = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=250)
 
 
 def load(data: bytes) -> Loaded | ProfileError:
@@ -131,7 +131,7 @@ STATEMENTS = (
 
 
 @given(statements=st.lists(STATEMENTS, max_size=12))
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_every_key_that_tomllib_reads_has_a_line(statements: list[str]) -> None:
     text = "\n".join(statements)
     try:

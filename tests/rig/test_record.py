@@ -245,7 +245,7 @@ def rigs(draw: st.DrawFn) -> RigFacts:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rigs())
 def test_every_rig_reads_back_as_it_was_surveyed(facts: RigFacts) -> None:
     assert read_back(record(facts)) == without_names(facts)

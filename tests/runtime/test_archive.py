@@ -267,7 +267,7 @@ def test_headers_upon_headers_are_told_and_no_recursion_error() -> None:
         read(pax(b"") * 5000 + tar(entry("a", b"x")))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(junk=st.binary(max_size=4096))
 def test_no_bytes_raise_anything_else(junk: bytes) -> None:
     try:
@@ -277,7 +277,7 @@ def test_no_bytes_raise_anything_else(junk: bytes) -> None:
     assert isinstance(tree, Tree)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 12))
 def test_a_tar_with_flipped_bytes_is_read_or_told(seed: int, flips: int) -> None:
     """Headers are signed again after the damage, so that it is not only the checksum that stands in the way."""

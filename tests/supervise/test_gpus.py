@@ -418,7 +418,7 @@ LOOKS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LOOKS)
 def test_whatever_was_seen_alarms_begin_once_and_end_when_all_is_well(
     looks: list[tuple[tuple[GpuSample, ...], tuple[XidEvent, ...], GpuTrouble | None, int]],
@@ -436,7 +436,7 @@ def test_whatever_was_seen_alarms_begin_once_and_end_when_all_is_well(
     assert (watch.alarms, watch.lost) == ((), None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["GPU-0", "GPU-1"]), max_size=3), st.integers(1, 50))
 def test_cards_that_say_nothing_make_no_alarm(uuids: list[str], times: int) -> None:
     watch = GpuWatch(spec_on(0, 1, power_budget_w=900, power_cap_w=450))

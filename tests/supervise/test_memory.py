@@ -328,7 +328,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_whatever_nvml_says_what_is_held_is_said_and_what_is_gone_is_released(
     steps: Iterable[tuple[str, bool, Listed | None, int | None, dict[int, str], int]],

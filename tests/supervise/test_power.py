@@ -176,7 +176,7 @@ ANSWERS = st.lists(
 LIMITS = st.lists(st.sampled_from([None, 450.0, 600.0, 300.0]), max_size=3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(ANSWERS, LIMITS, st.sampled_from([-100, 0, 1, 61])), max_size=15))
 def test_whatever_is_answered_only_the_cap_is_ever_asked_for(
     looks: list[tuple[tuple[tuple[str, str | None], ...], list[float | None], int]],

@@ -81,7 +81,7 @@ def with_words(words: list[str]) -> Case:
     return Case(RIG, replace(BASE.spec, containers=(container,)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WORDS, IMAGES)
 def test_any_command_on_any_image_is_judged(words: list[str], image: ImageFacts) -> None:
     case = replace(with_words(words), image=image)
