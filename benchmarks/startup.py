@@ -152,6 +152,8 @@ def _snapshot(spec: Spec, now: datetime) -> Snapshot:
         model=spec.model,
         endpoint=spec.endpoint,
         rehearsal=False,
-        containers=(ContainerView("0" * 64, f"launchpad-{spec.name}", spec.own_image.reference, now - timedelta(hours=3)),),
+        containers=(
+            ContainerView("0" * 64, f"launchpad-{spec.name}", spec.own_image.reference, now - timedelta(hours=3)),
+        ),
         gpus=tuple(GpuView(gpu.uuid, gpu.index, 90 * 2**30, 411.0, 67, 98) for gpu in spec.gpus),
     )

@@ -53,7 +53,9 @@ def flag_findings(spec: Spec, schema: ArgumentSchema) -> Iterator[Finding]:
     """What that release's parser would say of the spec's command and environment names."""
     container = spec.server
     words = (*(container.entrypoint or ()), *container.command)
-    own = tuple(f"{mount.target.rstrip('/')}/" for mount in container.mounts if spec.cache and mount.source == spec.cache.volume)
+    own = tuple(
+        f"{mount.target.rstrip('/')}/" for mount in container.mounts if spec.cache and mount.source == spec.cache.volume
+    )
     # What moves a cache onto its volume is launchpad's own, and said to every release: nobody could take it out.
     names = [name for name, value in container.env if not own or not value.startswith(own)]
     for problem in lint(schema.engine, words, names, schema):

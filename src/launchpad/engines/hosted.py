@@ -72,7 +72,9 @@ MEANS: Final[dict[int, Meaning]] = {
     504: Meaning("something in front of it waited in vain", _LATER, "never", _RFC),
 }  # fmt: skip
 #: What to try where the question could not even be asked, or nobody answered.
-UNASKED: Final = "check hosted.base_url and the way out: DNS, HTTPS_PROXY, and SSL_CERT_FILE where a proxy signs with its own CA"
+UNASKED: Final = (
+    "check hosted.base_url and the way out: DNS, HTTPS_PROXY, and SSL_CERT_FILE where a proxy signs with its own CA"
+)
 
 
 class Hosted:
