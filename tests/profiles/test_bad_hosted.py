@@ -77,7 +77,12 @@ SWAPPED = [
         "api_key",
         "6: hosted.api_key: unknown key; known here: base_url, key",
     ),
-    ("a fallback of its own", "[hosted]", 'fallback = "b"\n[hosted]', f"4: fallback: {HERE}"),
+    (
+        "a fallback of its own",
+        "[hosted]",
+        'fallback = "b"\n[hosted]',
+        "4: fallback: is for a deployment that runs here; a hosted one has nothing to fall back from",
+    ),
     (
         "weights",
         '"small"\n',

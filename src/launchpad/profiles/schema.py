@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from launchpad.profiles.unmapped import in_the_file, overruled, told_its_share, unmapped
+from launchpad.profiles.contradictions import contradictions
 from launchpad.units import parse_bytes, parse_duration
 
 if TYPE_CHECKING:
@@ -508,25 +508,6 @@ class Claim(Part):
     as_of: date = Field(description="The day it was true")
 
 
-#: The tables and keys that say how a server runs on this rig.
-_RUNS: Final = frozenset(
-    {
-        *(
-            "image",
-            "gpus",
-            "parallel",
-            "speculative",
-            "engine_args",
-            "engine_config",
-            "dynamo",
-            "command",
-            "entrypoint",
-        ),
-        *("env", "secrets", "cache", "mounts", "container", "publish", "power", "fallback"),
-    }
-)
-
-
 class Profile(Part):
     """One profile, whole."""
 
@@ -598,95 +579,9 @@ class Profile(Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if found := tuple(self._contradictions()):
+        if found := tuple(contradictions(self)):
             raise Contradictions(found)
         return self
-
-    def _speculation(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        table = self.speculative
-        if table is None:
-            return
-        if self.engine not in {"sglang", "vllm"}:
-            return  # `unmapped` has said why
-        needs_model = table.method in {"eagle", "eagle3", "draft-model"}
-        if needs_model and table.draft_model is None:
-            yield ("speculative", "draft_model"), f"is missing; {table.method} needs a checkpoint that drafts"
-        if not needs_model and table.draft_model is not None:
-            yield (
-                ("speculative", "draft_model"),
-                f"goes with eagle, eagle3 and draft-model; {table.method} has no use for it",
-            )
-        if table.draft_tokens is None and table.method != "dspark":
-            yield ("speculative", "draft_tokens"), f"is missing; {table.method} needs a number, such as 3"
-        for name in sorted(name for name in self.engine_args if name.replace("_", "-").startswith("speculative-")):
-            yield ("engine_args", name), "stands beside the table [speculative]; keep one of the two"
-
-    def _contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        split = self.parallel.tensor * self.parallel.pipeline * self.parallel.data
-        if self.gpus is not None and self.engine not in {"generic", "nim", "hosted"} and split != self.gpus.number:
-            says = f"tensor x pipeline x data is {split}, but gpus asks for {self.gpus.number}; make the two equal"
-            yield ("parallel",), says
-        share, fraction = self.gpus.share if self.gpus else None, self.serving.memory_fraction
-        if share is not None and fraction is not None and fraction > share:
-            says = f"is {fraction:g}, more than gpus.share = {share:g} leaves it; lower it, or take it out"
-            yield ("serving", "memory_fraction"), says
-        yield from self._speculation()
-        yield from self._elsewhere() if self.engine == "hosted" else self._runs_here()
-        if self.engine == "generic" and self.command is None:
-            yield ("command",), "is missing; engine generic needs the words that start the server"
-        if self.engine == "generic" and self.probes.readiness.path is None:
-            yield ("probes", "readiness", "path"), 'is missing; engine generic needs it, such as "/health"'
-        if self.engine != "generic" and self.command is not None:
-            yield ("command",), f"goes with engine generic only; {self.engine} builds its own, use engine_args"
-        yield from self._engine_contradictions()
-        if self.deadlines.stall > self.deadlines.startup:
-            yield ("deadlines", "stall"), "is longer than deadlines.startup, so it could never matter"
-        if self.restart.first_delay > self.restart.max_delay:
-            yield ("restart", "first_delay"), "is longer than restart.max_delay; make it shorter"
-        for name in sorted(set(self.env) & set(self.secrets)):
-            yield ("env", name), "stands under env and under secrets; keep the one under secrets"
-
-    def _runs_here(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """What a server of this rig needs, and an endpoint elsewhere does not have."""
-        if self.hosted is not None:
-            yield ("hosted",), f"goes with engine hosted only; engine is {self.engine}"
-        model = self.model
-        if model.path is None and model.repo is None and model.in_image is None:
-            yield ("model",), "needs exactly one of path, repo and in_image; has none"
-
-    def _elsewhere(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Keys that say how a server runs, where none runs here."""
-        if self.hosted is None:
-            yield ("hosted", "base_url"), 'is missing; engine hosted needs it, such as "https://api.deepseek.com/v1"'
-        for key in sorted(self.model_fields_set & _RUNS):
-            yield (key,), "says how a server runs here; engine hosted runs none"
-        for key in sorted(self.model.model_fields_set - {"served_name"}):
-            yield ("model", key), "says where weights are; engine hosted loads none"
-        for key in sorted(self.serving.model_fields_set - {"reasoning"}):
-            yield ("serving", key), "is the server's own matter; engine hosted only asks"
-
-    def _engine_contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Keys that this engine has no use for: what is written and not done would be a lie."""
-        if self.engine == "dynamo" and self.dynamo is None:
-            yield ("dynamo", "worker"), 'is missing; engine dynamo needs it, such as "trtllm"'
-        if self.engine != "dynamo" and self.dynamo is not None:
-            yield ("dynamo",), f"goes with engine dynamo only; engine is {self.engine}"
-        if self.engine == "dynamo" and self.container.ipc == "host":
-            yield ("container", "ipc"), "is host; frontend and worker find each other in a /dev/shm of their own"
-        on_trtllm = self.engine == "trtllm" or (self.dynamo is not None and self.dynamo.worker == "trtllm")
-        if self.engine_config and not on_trtllm:
-            yield ("engine_config",), f"goes with TensorRT-LLM only; engine is {self.engine}"
-        yield from unmapped(self)
-        yield from overruled(self) if on_trtllm else ()
-        if on_trtllm and self.entrypoint is not None and (self.engine_config or in_the_file(self)):
-            yield ("entrypoint",), "would replace the words that write TensorRT-LLM's own file"
-        if on_trtllm and self.gpus is not None and self.gpus.share is not None:
-            yield ("gpus", "share"), "cannot be kept: TensorRT-LLM takes a share of what is free, not of all memory"
-        if self.engine == "nim" and self.model.in_image is None:
-            yield ("model", "in_image"), "is missing; a NIM brings its model and keeps it in its cache, /opt/nim/.cache"
-        if self.engine == "nim" and self.gpus is not None and self.gpus.share is not None and not told_its_share(self):
-            says = "cannot be kept: a NIM takes what the engine inside takes; tell that one, as gpu-memory-utilization (vLLM) or "
-            yield ("gpus", "share"), says + "mem-fraction-static (SGLang) under engine_args"
 
 
 class ProfileHere(Profile):
