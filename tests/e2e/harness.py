@@ -120,17 +120,12 @@ def layered(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-class Rig:
-    """One launchpad with a state directory and profiles of its own."""
+class Launchpad:
+    """The command with a state directory, a home and profiles of its own."""
 
-    def __init__(self, root: Path, client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> None:
-        self.root = root
-        self.state = root / "state"
-        self.folder = root / "profiles"
+    def __init__(self, root: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self.root, self.state, self.folder = root, root / "state", root / "profiles"
         self.folder.mkdir(parents=True)
-        self.client = client
-        self.tag = uuid.uuid4().hex[:8]
-        self.ports: dict[str, int] = {}
         self.environ = {
             **{key: value for key, value in environ.items() if not key.startswith(("LAUNCHPAD_", "XDG_"))},
             "HOME": str(root),
@@ -138,6 +133,47 @@ class Rig:
             "LAUNCHPAD_PROFILES": str(self.folder),
         }
         self._started: list[subprocess.Popen[str]] = []
+
+    def describe(self) -> str:
+        """Everything that helps to understand a failure."""
+        return ""
+
+    def run(self, *words: str, env: Mapping[str, str] | None = None, timeout: float = PATIENCE) -> Ran:
+        """Run ``launchpad WORDS`` to its end."""
+        started = self.start(*words, env=env)
+        try:
+            out, err = started.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            out, err = started.communicate()
+            pytest.fail(
+                f"launchpad {' '.join(words)} did not end within {timeout:g} s\nstdout: {out}\nstderr: {err}\n{self.describe()}"
+            )
+        return Ran(words, started.returncode, out, err)
+
+    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start ``launchpad WORDS`` and go on."""
+        started = subprocess.Popen(
+            (sys.executable, "-m", "launchpad", *words),
+            env={**self.environ, **(env or {})},
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(started)
+        return started
+
+
+class Rig(Launchpad):
+    """One launchpad with a state directory and profiles of its own."""
+
+    def __init__(self, root: Path, client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> None:
+        super().__init__(root, environ)
+        self.client = client
+        self.tag = uuid.uuid4().hex[:8]
+        self.ports: dict[str, int] = {}
 
     # -- profiles
 
@@ -172,31 +208,6 @@ class Rig:
         return self.profile(word, extends=None, **layered(own, tables))
 
     # -- commands
-
-    def run(self, *words: str, env: Mapping[str, str] | None = None, timeout: float = PATIENCE) -> Ran:
-        """Run ``launchpad WORDS`` to its end."""
-        started = self.start(*words, env=env)
-        try:
-            out, err = started.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            out, err = started.communicate()
-            pytest.fail(f"launchpad {' '.join(words)} did not end within {timeout:g} s\nstdout: {out}\nstderr: {err}")
-        return Ran(words, started.returncode, out, err)
-
-    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start ``launchpad WORDS`` and go on."""
-        started = subprocess.Popen(
-            (sys.executable, "-m", "launchpad", *words),
-            env={**self.environ, **(env or {})},
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._started.append(started)
-        return started
 
     def rehearse(self, name: str, *faults: str, load: float = 0.4, words: Iterable[str] = ()) -> Ran:
         """``launchpad rehearse NAME`` with a short load and the given faults."""

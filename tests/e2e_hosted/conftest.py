@@ -9,8 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +16,7 @@ import tomlkit
 
 from launchpad.store.journal import Journal
 from launchpad.store.lock import holder
-from tests.e2e.harness import Ran, eventually, layered
+from tests.e2e.harness import Launchpad, Ran, eventually, layered
 from tests.support.hosted import HostedEndpoint
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     from launchpad.store.journal import Event
 
-#: Seconds that a command which follows an endpoint may take; none should need a third of it.
-PATIENCE = 60.0
 #: A key that nobody else says, so that it can be looked for everywhere.
 KEY = "sk-never-to-be-seen-4711"
 #: Asked often, so that a test need not wait as long as a person would.
@@ -39,21 +35,12 @@ BRISK: Mapping[str, Any] = {
 }
 
 
-class Place:
+class Place(Launchpad):
     """A launchpad of the test's own, which never meets a Docker Engine."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.state, self.folder = root, root / "state", root / "profiles"
-        self.folder.mkdir(parents=True)
-        self.environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("LAUNCHPAD_", "XDG_"))},
-            "HOME": str(root),
-            "DOCKER_HOST": "unix:///nonexistent/docker.sock",
-            "LAUNCHPAD_STATE_DIR": str(self.state),
-            "LAUNCHPAD_PROFILES": str(self.folder),
-            "HOSTED_KEY": KEY,
-        }
-        self._started: list[subprocess.Popen[str]] = []
+        super().__init__(root)
+        self.environ |= {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "HOSTED_KEY": KEY}
 
     def profile(self, url: str, name: str = "elsewhere", *, model: str = "deepseek-v4-flash", **tables: Any) -> str:
         """Write a profile that asks ``url``; writing it again changes it."""
@@ -66,33 +53,6 @@ class Place:
         }
         (self.folder / f"{name}.toml").write_text(tomlkit.dumps(layered(layered(own, BRISK), tables)))
         return name
-
-    def run(self, *words: str, env: Mapping[str, str] | None = None, timeout: float = PATIENCE) -> Ran:
-        """Run ``launchpad WORDS`` to its end."""
-        started = self.start(*words, env=env)
-        try:
-            out, err = started.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            out, err = started.communicate()
-            pytest.fail(
-                f"launchpad {' '.join(words)} did not end within {timeout:g} s\n{out}\n{err}\n{self.describe()}"
-            )
-        return Ran(words, started.returncode, out, err)
-
-    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start ``launchpad WORDS`` and go on."""
-        started = subprocess.Popen(
-            (sys.executable, "-m", "launchpad", *words),
-            env={**self.environ, **(env or {})},
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._started.append(started)
-        return started
 
     def up(self, name: str = "elsewhere", *words: str) -> Ran:
         """``launchpad up``, which must end well."""
