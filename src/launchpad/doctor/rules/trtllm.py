@@ -118,7 +118,10 @@ def _serve(case: Case) -> Iterator[Seen]:
 
 def _think(case: Case) -> Iterator[Seen]:
     if "--enable-think-modes" in _words(case):
-        yield Seen(f"{name(case)} passes --enable-think-modes, which no release of Dynamo has")
+        yield Seen(
+            f"{name(case)} passes --enable-think-modes, which no release of Dynamo has",
+            hint=f'remove it, and choose by request: launchpad ask {name(case)} "..." --think high',
+        )
 
 
 def _kv_events(case: Case) -> Iterator[Seen]:
@@ -272,7 +275,7 @@ RULES: Final = (
         severity="blocks",
         title="--enable-think-modes",
         look=_think,
-        hint='remove it; per request: "chat_template_kwargs": {"thinking": true, "reasoning_effort": "high"}',
+        hint="remove it, and choose by request, as launchpad ask does",
         source="sources and --help of ai-dynamo 1.3.1 and 1.6.1",
         as_of=AS_OF,
         basis="measured",
