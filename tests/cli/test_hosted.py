@@ -127,6 +127,24 @@ def test_a_hosted_endpoint_does_not_take_the_name_of_what_runs_here(
     assert f"hint: launchpad down {NAME}" in ended.err
 
 
+def test_of_several_that_cannot_go_down_each_is_told(launchpad: Launchpad, state: Path) -> None:
+    ended = launchpad("down", "nobody", "never")
+
+    assert ended.code == 1
+    assert ended.err.count("error: cannot find deployment ") == 2
+
+
+def test_an_up_that_is_refused_before_its_start_names_the_fallback(launchpad: Launchpad, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "v4-flash-sglang-tp4"\nfallback = "{NAME}"\n')
+    ended = launchpad("up", str(path))
+
+    assert ended.code != 0
+    assert (
+        f"  fallback  {NAME}, not up: launchpad up {NAME} (what is asked there leaves this rig)\nerror: " in ended.err
+    )
+
+
 # -- the fallback in status ----------------------------------------------------------------------------------------------
 
 
@@ -164,6 +182,16 @@ def test_status_names_a_fallback_that_is_up_with_its_phase_and_address(launchpad
     assert (
         f"{NAME}: READY, deepseek-v4-flash at https://api.deepseek.com/v1 (what is asked there leaves this rig)" in said
     )
+
+
+@pytest.mark.parametrize(("phase", "told"), [(Phase.READY, False), (Phase.UNREADY, True), (Phase.STARTING, True)])
+def test_status_of_one_names_it_only_while_it_is_needed_and_as_json_always(
+    launchpad: Launchpad, state: Path, phase: Phase, told: bool
+) -> None:
+    with supervised(Files(state).deployment(state=snapshot(phase, fallback=NAME))):
+        said, view = launchpad("status", "small").out, launchpad("status", "small", "--json").json
+
+    assert (("fallback  " in said), view["fallback"]["name"]) == (told, NAME)
 
 
 @pytest.mark.parametrize(("phase", "told"), [(Phase.READY, False), (Phase.UNREADY, True), (Phase.STARTING, True)])

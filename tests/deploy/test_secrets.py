@@ -44,8 +44,14 @@ def test_a_missing_variable_is_an_error_with_the_line_that_sets_it() -> None:
     )
 
 
-@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"], ids=["no file", "empty", "blank", "no text"])
-def test_a_file_without_a_value_is_an_error_with_the_line_that_writes_it(content: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "cannot be read"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe", "cannot be read")],
+    ids=["no file", "empty", "blank", "no text"],
+)
+def test_a_file_without_a_value_is_an_error_with_the_line_that_writes_it(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
     path = tmp_path / "t"
     if content is not None:
         path.write_bytes(content)
@@ -54,7 +60,7 @@ def test_a_file_without_a_value_is_an_error_with_the_line_that_writes_it(content
         read(from_file=str(path))
 
     assert (caught.value.message, caught.value.hint) == (
-        f"cannot start small: secret T has no value: file {path} cannot be read",
+        f"cannot start small: secret T has no value: file {path} {says}",
         f"sudo install -m 600 /dev/stdin {path}, and paste the value",
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.harness import eventually
 from tests.e2e_hosted.conftest import KEY, Place
-from tests.support.hosted import HostedEndpoint
+from tests.support.hosted import ANSWER, HostedEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +120,39 @@ def test_a_killed_supervisor_s_successor_goes_on_and_asks_for_no_completion_at_o
     assert deepseek.billed.completions == 1
 
 
+def test_a_successor_believes_an_unready_endpoint_only_after_a_completion(
+    place: Place, deepseek: HostedEndpoint
+) -> None:
+    name = place.profile(deepseek.url, probes={"liveness": {"idle": "1s"}})
+    place.up(name)
+    deepseek.be("no-balance")
+    place.await_phase("UNREADY")
+    place.profile(deepseek.url, probes={"liveness": {"idle": "10m"}})
+    first = place.supervisor()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: place.supervisor() is None, 20, "its end")
+
+    place.run("up", name, "--detach").ends(0)
+    seen = len(deepseek.seen)
+    eventually(lambda: len(deepseek.seen) >= seen + 4, 20, "four more questions")
+    assert place.published()["phase"] == "UNREADY"
+    deepseek.be("ok")
+    place.await_phase("READY")
+
+
+def test_a_changed_probe_reaches_an_endpoint_that_is_up_without_a_restart(
+    place: Place, deepseek: HostedEndpoint
+) -> None:
+    name = place.profile(deepseek.url, probes={"liveness": {"idle": "10m"}})
+    place.up(name)
+    place.profile(deepseek.url, probes={"liveness": {"idle": "400ms"}})
+    place.up(name)
+
+    eventually(lambda: deepseek.billed.completions >= 3, 20, "completions as often as it says now")
+    assert place.history() == ["STARTING", "READY"]
+
+
 def test_another_endpoint_or_model_replaces_it_and_rollback_brings_the_first_back(
     place: Place, deepseek: HostedEndpoint
 ) -> None:
@@ -221,3 +254,52 @@ def test_what_runs_here_does_not_take_the_name_of_what_is_hosted(place: Place, d
 
     place.run("up", "elsewhere").ends(1, "what is up under that name is hosted elsewhere", "launchpad down elsewhere")
     assert place.status()["ready"]
+
+
+def test_ask_asks_one_that_is_unready_all_the_same_and_says_so(asked: Place, upset: HostedEndpoint) -> None:
+    upset.be("no-balance")
+    asked.await_phase("UNREADY")
+    refused = asked.run("ask", "elsewhere", "Hello").ends(1, "it answered 402")
+    upset.be("ok")
+    asked.await_phase("READY")
+
+    assert refused.err.startswith("elsewhere is UNREADY: ")
+    assert "; asked all the same\n" in refused.err
+
+
+def test_ask_tells_that_another_key_works_while_it_is_unready(place: Place, deepseek: HostedEndpoint) -> None:
+    place.up(place.profile(deepseek.url))
+    deepseek.key = "sk-new"
+    place.await_phase("UNREADY")
+    ran = place.run("ask", "elsewhere", "Hello", env={"HOSTED_KEY": "sk-new"}).ends(0)
+
+    assert (ran.out, "; asked all the same\n" in ran.err) == (f"{ANSWER}\n", True)
+    assert "sk-new" not in ran.err
+
+
+@pytest.mark.parametrize("gone", ["nothing", "its spec"])
+def test_forget_of_one_that_is_down_needs_no_docker_engine(place: Place, deepseek: HostedEndpoint, gone: str) -> None:
+    place.up(place.profile(deepseek.url))
+    place.run("down", "elsewhere").ends(0)
+    if gone == "its spec":
+        (place.folder_of() / "spec.json").unlink()
+    ran = place.run("forget", "elsewhere", "--yes").ends(0)
+
+    assert (ran.out, place.folder_of().exists()) == ("elsewhere is forgotten\n", False)
+
+
+def test_of_several_that_go_down_one_that_fails_keeps_no_other_up(place: Place, deepseek: HostedEndpoint) -> None:
+    place.up(place.profile(deepseek.url))
+    ran = place.run("down", "nobody", "elsewhere").ends(1, "cannot find deployment nobody")
+
+    assert ran.out == "elsewhere is down: nobody asks it any more\n"
+    assert place.supervisor() is None
+
+
+def test_a_restart_with_a_key_that_only_this_shell_has_is_refused_as_a_restart(
+    place: Place, deepseek: HostedEndpoint
+) -> None:
+    place.up(place.profile(deepseek.url))
+    ran = place.run("restart", "elsewhere", env={"HOSTED_KEY": "sk-another"})
+
+    ran.ends(1, "error: cannot restart elsewhere: its supervisor has another value of HOSTED_KEY")

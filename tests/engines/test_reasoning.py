@@ -241,6 +241,30 @@ def test_a_build_of_our_own_has_the_prompts_of_the_release_that_it_was_made_from
 
 
 @pytest.mark.parametrize(
+    ("whence", "name", "body"),
+    [
+        *(
+            ("https://api.deepseek.com/v1", name, {"thinking": {"type": "enabled"}, "reasoning_effort": "high"})
+            for name in ("deepseek-flash", "deepseek-pro", "deepseek-chat", "deepseek-reasoner", "deepseek-v4.1-flash")
+        ),
+        ("https://api.deepseek.com/v1", "deepseek-v3", None),
+        ("https://api.deepseek.com/v1", "deepseek-flashy", None),
+        ("https://api.example.com/v1", "deepseek-flash", None),
+    ],
+)
+def test_deepseeks_own_names_are_asked_its_way_at_its_own_host_alone(
+    whence: str, name: str, body: dict[str, Any] | None
+) -> None:
+    it = served("hosted", whence, (name,))
+
+    if body is not None:
+        assert request("think-high", it) == body
+    else:
+        with pytest.raises(UnknownMode):
+            request("think-high", it)
+
+
+@pytest.mark.parametrize(
     ("it", "does"),
     [
         (Served("vllm", "deepseek_v4", "0.27.1"), "does not think"),

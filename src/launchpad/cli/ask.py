@@ -59,8 +59,8 @@ def ask(
 ) -> None:
     """Ask a deployment one question and show its answer as it comes, with tokens, time to the first one, and tokens/s.
 
-    The answer goes to stdout, reasoning to stderr. Needs READY; the profile's serving.reasoning is the mode where --think is
-    not given.
+    The answer goes to stdout, reasoning to stderr. Needs READY, or a hosted endpoint that its supervisor asks; the profile's
+    serving.reasoning is the mode where --think is not given.
 
     Examples: launchpad ask v4-flash-sglang-tp4 "Why is the sky blue?" --think high | git diff | launchpad ask NAME - --json
     """
@@ -108,7 +108,7 @@ class _Target:
 
 
 def _target(world: World, name: str) -> _Target:
-    """The deployment, which must be READY; raises LaunchpadError with its phase and what to type."""
+    """The deployment, which must be READY unless it is hosted; raises LaunchpadError with its phase and what to type."""
     from launchpad.cli import launch
     from launchpad.errors import LaunchpadError
     from launchpad.supervise.machine import Phase
@@ -126,10 +126,25 @@ def _target(world: World, name: str) -> _Target:
             f"cannot ask {name}: no supervisor runs; it was {phase} when last seen",
             hint=f"{_again(snapshot)} (it adopts what still runs)",
         )
-    if phase is not Phase.READY:
-        raise _not_ready(snapshot)
     wanted = launch.last_wanted(world, name)
-    return _Target(name, snapshot.endpoint, snapshot.model, wanted.spec if wanted is not None else None)
+    spec = wanted.spec if wanted is not None else None
+    if phase is not Phase.READY:
+        if not _may_be_asked(snapshot, spec):
+            raise _not_ready(snapshot)
+        why = f": {snapshot.state.reason}" if snapshot.state.reason else ""
+        render.say(f"{name} is {phase}{why}; asked all the same")
+    return _Target(name, snapshot.endpoint, snapshot.model, spec)
+
+
+def _may_be_asked(snapshot: Snapshot, spec: Spec | None) -> bool:
+    """Whether an answer tells more than the phase does: a hosted endpoint's tells whether a top-up or a new key works.
+
+    Only where ``spec`` is what the snapshot is of: another one's key is not for that endpoint.
+    """
+    from launchpad.supervise.machine import Phase
+
+    asked = snapshot.state.phase in {Phase.UNREADY, Phase.STARTING, Phase.BACKOFF}
+    return asked and spec is not None and spec.hosted is not None and spec.hash == snapshot.spec_hash
 
 
 def _not_ready(snapshot: Snapshot) -> LaunchpadError:

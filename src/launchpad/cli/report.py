@@ -120,10 +120,23 @@ def _refuse_alive(world: World, deployment: Deployment) -> None:
     if (pid := deployment.supervisor_pid()) is not None:
         raise BusyError(f"cannot forget {name}: process {pid} supervises it", hint=f"launchpad down {name}")
     _refuse_wanted(world, deployment)
-    if left := ours(world.runtime.containers(name), world.owner):
+    runtime = world.runtime_for(hosted=_hosted(world, deployment))
+    if left := ours(runtime.containers(name), world.owner):
         raise ContainerError(
             f"cannot forget {name}: its container {left[0].name} is still there", hint=f"launchpad down {name}"
         )
+
+
+def _hosted(world: World, deployment: Deployment) -> bool:
+    """Whether somebody else ran it: by what was asked for last, else by what its supervisor published last."""
+    from launchpad.cli import launch
+    from launchpad.supervise.snapshot import Snapshot
+
+    wanted = launch.last_wanted(world, deployment.name)
+    if wanted is not None:
+        return wanted.spec.hosted is not None
+    snapshot = deployment.read_state(Snapshot, world.clock.now())
+    return snapshot is not None and snapshot.hosted
 
 
 def _refuse_wanted(world: World, deployment: Deployment) -> None:

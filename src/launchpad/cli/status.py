@@ -324,7 +324,7 @@ def _one(world: World, view: dict[str, Any]) -> str:
         ("hint", view["hint"]),
         ("waits for", view["waiting"]),
         ("endpoint", f"{view['endpoint']}/v1  (model {view['model']})" if view["endpoint"] else "unknown"),
-        ("fallback", fallback_text(view["fallback"]) if view["fallback"] else None),
+        ("fallback", fallback_text(view["fallback"]) if view["fallback"] and not view["ready"] else None),
         ("traffic", _traffic_text(view["traffic"])),
         ("restarts", _restarts_text(view)),
         ("supervisor", f"process {supervisor['pid']}" if supervisor["alive"] else "none"),

@@ -137,12 +137,27 @@ def _refuse_absent(world: World, rig: str, faults: Iterable[Fault]) -> None:
 def bring_up(
     world: World, wish: Wish, *, accept: Collection[str] = (), as_json: bool, detach: bool, rollback: bool = True
 ) -> None:
-    """The straight line of ``up``, with a supervisor getting ready beside it."""
+    """The straight line of ``up``, with a supervisor getting ready beside it; where it fails, what to turn to is said first."""
+    from launchpad.errors import LaunchpadError
     from launchpad.supervise import spawn
 
-    prepared = spawn.prepare(world.store.deployment(wish.name), world.environ)
-    with prepared or contextlib.nullcontext():
-        _bring_up(world, wish, prepared, accept=accept, as_json=as_json, detach=detach, rollback=rollback)
+    try:
+        prepared = spawn.prepare(world.store.deployment(wish.name), world.environ)
+        with prepared or contextlib.nullcontext():
+            _bring_up(world, wish, prepared, accept=accept, as_json=as_json, detach=detach, rollback=rollback)
+    except LaunchpadError:
+        _say_fallback(world, wish.loaded.profile.fallback)
+        raise
+
+
+def _say_fallback(world: World, name: str | None) -> None:
+    """What a person may turn to now; of one that cannot be read nothing, as the error that led here matters more."""
+    from launchpad.cli.fallback import fallback_of, fallback_text
+    from launchpad.errors import LaunchpadError
+
+    with contextlib.suppress(LaunchpadError):
+        if (view := fallback_of(world, name)) is not None:
+            render.say(f"  fallback  {fallback_text(view)}")
 
 
 def _bring_up(
@@ -156,8 +171,6 @@ def _bring_up(
     rollback: bool,
 ) -> None:
     from launchpad.cli import launch
-    from launchpad.cli.fallback import fallback_of, fallback_text
-    from launchpad.errors import LaunchpadError
 
     _guard_rehearsal(world, wish)
     settled = _settle(world, wish, accept, fetched=False, rollback=rollback)
@@ -175,12 +188,7 @@ def _bring_up(
     deployment = world.store.deployment(wish.name)
     ask = Ask(settled.offset, settled.generation, up=True)
     _say_unready(world, settled.drawn.spec)
-    try:
-        snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
-    except LaunchpadError:
-        if (view := fallback_of(world, settled.drawn.spec.fallback)) is not None:
-            render.say(f"  fallback  {fallback_text(view)}")
-        raise
+    snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
     if snapshot is not None:
         answer_ready(settled.drawn.spec, snapshot, as_json=as_json)
 
@@ -231,14 +239,14 @@ def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool,
         return _Settled(drawn, needs_fetch, generation, offset)
 
 
-def _refuse_unseen_secrets(world: World, spec: Spec) -> None:
+def _refuse_unseen_secrets(world: World, spec: Spec, *, restarts: bool = False) -> None:
     from launchpad.supervise import spawn
 
     deployment = world.store.deployment(spec.name)
     manager, pid = spawn.manager_of(deployment, world.environ), deployment.supervisor_pid()
     if pid is not None:
         if manager is None:  # a unit has its secrets from its own file
-            spawn.refuse_other_environment(spec, pid, world.environ)
+            spawn.refuse_other_environment(spec, pid, world.environ, restarts=restarts)
     elif manager is not None:
         spawn.refuse_unseen_secrets(spec, manager, world.environ)
 
@@ -250,11 +258,23 @@ def down(
 ) -> None:
     """Stop a deployment: drain, then the stop grace, then kill; and prove that nothing is left.
 
+    Of several, one that cannot be stopped keeps none of the others up; then the exit code is 1.
+
     Example: launchpad down v4-flash-sglang-tp4
     """
-    world = World()
+    from launchpad.errors import EXIT_USER, LaunchpadError
+
+    world, failed = World(), False
     for name in names:
-        take_down(world, name, as_json=as_json, detach=detach)
+        try:
+            take_down(world, name, as_json=as_json, detach=detach)
+        except LaunchpadError as error:
+            if len(names) == 1:
+                raise
+            render.error(error)
+            failed = True
+    if failed:
+        raise typer.Exit(EXIT_USER)
 
 
 def take_down(world: World, name: str, *, as_json: bool, detach: bool) -> None:
@@ -305,7 +325,7 @@ def restart(
     before = launch.last_wanted(world, name)
     if before is None:
         raise NotFoundError(f"cannot restart {name}: its spec is gone", hint=f"launchpad up {name}")
-    _refuse_unseen_secrets(world, before.spec)
+    _refuse_unseen_secrets(world, before.spec, restarts=True)
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=True, rollback=before.rollback, renew=True)
     snapshot = go(world, deployment, Ask(offset, generation, up=True), as_json=as_json, detach=False)

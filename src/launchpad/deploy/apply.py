@@ -60,6 +60,7 @@ def _read_secret(name: str, secret: SecretRef, environ: Mapping[str, str]) -> st
         try:
             with path.open("rb") as file:
                 value = file.read(_SECRET_BYTES).decode().strip()
+            where = f"file {path} is empty"
         except (OSError, UnicodeDecodeError):
             value = None
     if value:

@@ -229,6 +229,8 @@ _FAMILIES: Final = (
     # Only the first Qwen3 models can do both; the later ones are Instruct or Thinking.
     ("qwen3", re.compile(r"qwen3-\d[\d.]*b(?!.*(?:2507|instruct|thinking|coder|embedding|reranker))")),
 )
+#: The API's own names, whose weights change without notice (deepseek-flash was V4.1 on 2026-11-23): one way for all of them.
+_API_NAMES: Final = re.compile(r"(?<![a-z0-9])deepseek-(?:flash|pro|chat|reasoner|v4)(?![a-z])")
 _OFFICIAL: Final = re.compile(r"-(?:0731|0813)(?![0-9a-z])")
 # A DSpark variant without a date may be either.
 _PREVIEW: Final = re.compile(r"deepseek-?v4-(?:flash|pro)(?!-?dspark)")
@@ -299,7 +301,10 @@ def served(engine: str, whence: str, texts: Iterable[str | None]) -> Served:
     said = tuple(texts)
     family, checkpoint = family_of(said), checkpoint_of(said)
     if engine == "hosted":
-        return Served(_HOSTS.get(urlsplit(whence).hostname or "", engine), family, None, checkpoint)
+        by = _HOSTS.get(urlsplit(whence).hostname or "", engine)
+        if by == "deepseek-api" and _API_NAMES.search(_joined(said)):
+            family = "deepseek_v4"
+        return Served(by, family, None, checkpoint)
     return Served(engine, family, release_of(engine, whence) or _BUILDS.get(whence.split("@", 1)[0]), checkpoint)
 
 

@@ -165,10 +165,11 @@ def wake(pid: int) -> bool:
     return True
 
 
-def refuse_other_environment(spec: Spec, pid: int, environ: Mapping[str, str]) -> None:
+def refuse_other_environment(spec: Spec, pid: int, environ: Mapping[str, str], *, restarts: bool = False) -> None:
     """Raise where the supervisor that runs has not the secrets of this shell: its environment is that of its own start.
 
-    It would fail over a variable that is set, or go on with a key that was replaced. Nothing of a value is said.
+    It would fail over a variable that is set, or go on with a key that was replaced. Nothing of a value is said. ``restarts``
+    says that a restart is asked for, for the words.
     """
     from launchpad.deploy.apply import named_in
 
@@ -179,8 +180,9 @@ def refuse_other_environment(spec: Spec, pid: int, environ: Mapping[str, str]) -
         name = secret.from_env
         if name is not None and environ.get(name) and its.get(name) != environ[name]:
             has = "another value" if its.get(name) else "no value"
+            doing = f"restart {spec.name}" if restarts else f"bring {spec.name} up"
             raise LaunchpadError(
-                f"cannot bring {spec.name} up: its supervisor has {has} of {name}, as its environment is that of its start",
+                f"cannot {doing}: its supervisor has {has} of {name}, as its environment is that of its start",
                 hint=f"launchpad down {spec.name}, and up again; a secret in a file (from_file) is read anew by restart",
             )
 
