@@ -57,6 +57,8 @@ def test_a_refusal_that_no_asking_mends_fails_at_once_and_says_so(
         )
 
         assert place.history() == ["STARTING", "FAILED"]
+        recorded = next(event for event in place.journal() if event.event == "crash-recorded")
+        assert (recorded.detail or {})["id"] == f"hosted.{status}"
         assert len(endpoint.completions_asked()) <= 1
         assert KEY not in ran.out + ran.err
         assert "launchpad logs" not in ran.err

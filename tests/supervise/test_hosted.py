@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from launchpad.engines.hosted import MEANS
 from launchpad.health.probe import Answer
 from launchpad.supervise.answers import awaited, seen
 from launchpad.supervise.machine import Phase
-from launchpad.supervise.start import Start
+from launchpad.supervise.start import Past, Start
 from launchpad.supervise.watch import Asked, LogCopy
 from tests.deploy.specs import shipped, spec
 from tests.fakes.clock import ManualClock
@@ -91,13 +92,22 @@ def test_what_a_start_waits_for_is_the_same_words_for_the_same_trouble() -> None
     assert first == second == "https://api.deepseek.com to answer: 429, it limits how often it may be asked"
 
 
+def test_a_refusal_that_asks_for_patience_is_no_readiness() -> None:
+    limited = replace(told(429), answer=replace(told(429).answer, retry_after_s=25.0))
+
+    assert (seen(limited, HOSTED).counts, seen(told(429), HOSTED).counts) == (HOSTED.policy.unready_after, 1)
+
+
 # ---- how often -------------------------------------------------------------------------------------------------------
 
 
-def asked_at(of: Spec, server: FakeServer, folder: Path, phase: Phase, seconds: int) -> list[int]:
+FRESH = Past(0, float("-inf"), doubted=False)
+
+
+def asked_at(of: Spec, server: FakeServer, folder: Path, phase: Phase, seconds: int, past: Past = FRESH) -> list[int]:
     """The seconds after a start's first second in which it asks, looked at once a second."""
     clock, copy = ManualClock(), LogCopy(folder / "server.log")
-    start = Start(of, (), FakeRuntime(), lambda: server.prober(""), copy, lambda: None, clock, probe_number=0)
+    start = Start(of, (), FakeRuntime(), lambda: server.prober(""), copy, lambda: None, clock, past=past)
     found = []
     try:
         for second in range(seconds):
@@ -157,3 +167,22 @@ def test_a_completion_is_asked_for_twice_an_hour_and_of_one_token(tmp_path: Path
     assert set(server.most_tokens) == {1}
     assert set(server.patience) == {60.0}
     assert server.asked.count("/v1/models") == 61
+
+
+def test_patience_asked_of_one_start_is_kept_by_the_next(tmp_path: Path) -> None:
+    clock, server, copy = ManualClock(), refusing(30.0), LogCopy(tmp_path / "server.log")
+    first = Start(HOSTED, (), FakeRuntime(), lambda: server.prober(""), copy, lambda: None, clock, past=FRESH)
+    first.ask_when_due(Phase.STARTING)
+    _answered(first, server, 0)
+    past = Past(1, first.not_before - clock.monotonic() + ManualClock().monotonic(), doubted=False)
+    first.close()
+
+    assert asked_at(HOSTED, refusing(ok=True), tmp_path, Phase.STARTING, 40, past)[:1] == [30]
+
+
+@pytest.mark.parametrize(("doubted", "asks"), [(True, ["/v1/models", "chat"]), (False, ["/v1/models"])])
+def test_one_that_was_unready_is_believed_only_by_a_completion(doubted: bool, asks: list[str], tmp_path: Path) -> None:
+    server = refusing(ok=True)
+    asked_at(HOSTED, server, tmp_path, Phase.UNREADY, 1, Past(0, float("-inf"), doubted))
+
+    assert server.asked == asks

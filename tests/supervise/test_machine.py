@@ -178,6 +178,30 @@ def test_unready_keeps_the_hint_of_the_answer_that_made_it_so() -> None:
     assert (after.phase, after.hint) == (Phase.UNREADY, "top it up")
 
 
+def test_an_unready_endpoint_tells_of_the_trouble_it_has_now() -> None:
+    state, sighting = standing(Phase.UNREADY)
+    probe = machine.ProbeSeen(9, ok=False, detail="402: no money", hint="top it up", ends_start=_GONE)
+    after, effects = step(replace(state, bad_streak=2, hint="ask less"), replace(sighting, probe=probe), _NO_RESTART)
+    assert (after.phase, after.reason, after.hint, effects) == (
+        Phase.UNREADY,
+        "probe failed: 402: no money",
+        "top it up",
+        (),
+    )
+
+
+def test_an_answer_may_count_as_a_streak_of_failures() -> None:
+    state, sighting = standing(Phase.READY)
+    probe = machine.ProbeSeen(9, ok=False, detail="429", counts=POLICY.unready_after)
+    assert step(state, replace(sighting, probe=probe), _NO_RESTART)[0].phase is Phase.UNREADY
+
+
+def test_a_start_that_waited_in_vain_says_for_what() -> None:
+    state, sighting = standing(Phase.STARTING)
+    late = replace(sighting, now=BEGINNING + timedelta(seconds=POLICY.startup_s + 1), waits="the moon to answer: 503")
+    assert step(state, late, _NO_RESTART)[0].reason.endswith("; it waited for the moon to answer: 503")
+
+
 # ---- waiting --------------------------------------------------------------------------------------------------------
 
 

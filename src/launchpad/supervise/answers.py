@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: So many characters of what a provider says are repeated in a reason.
 _WORDS: Final = 200
+#: What asks to be left alone does not serve, and will not be asked soon: it counts as a streak of failures.
+_AT_ONCE: Final = 2
 
 
 def seen(asked: Asked, spec: Spec) -> ProbeSeen:
@@ -26,9 +28,10 @@ def seen(asked: Asked, spec: Spec) -> ProbeSeen:
     if spec.hosted is None or answer.ok:
         return ProbeSeen(asked.number, answer.ok, answer.detail)
     meaning = MEANS.get(answer.status or 0)
+    counts = 1 if answer.retry_after_s is None else _AT_ONCE
     said = " ".join(answer.detail.split())
     if meaning is None:
-        return ProbeSeen(asked.number, answer.ok, said, hint=UNASKED if answer.status is None else None)
+        return ProbeSeen(asked.number, answer.ok, said, hint=UNASKED if answer.status is None else None, counts=counts)
     hint = meaning.hint.replace("NAME", spec.name)
     reason = f"{spec.endpoint} answers {answer.status}: {meaning.says}; its words: {said[:_WORDS]}"
     final = Verdict(fatal=True, reason=reason, hint=hint, id=f"hosted.{answer.status}")
@@ -37,6 +40,7 @@ def seen(asked: Asked, spec: Spec) -> ProbeSeen:
         answer.ok,
         f"{said[:_WORDS]} ({meaning.says})",
         hint=hint,
+        counts=counts,
         ends=final if meaning.ends == "ever" else None,
         ends_start=final if meaning.ends != "never" else None,
     )

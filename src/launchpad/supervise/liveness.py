@@ -57,9 +57,9 @@ _Why = Literal["stalled", "idle", "blind"]
 
 
 class Liveness:
-    """The liveness of one start: lives as long as it, in two threads."""
+    """The liveness of one start: lives as long as it, in two threads. ``doubted``: only a completion proves that it lives."""
 
-    def __init__(self, spec: Spec, clock: Clock) -> None:
+    def __init__(self, spec: Spec, clock: Clock, *, doubted: bool = False) -> None:
         self._spec, self._clock = spec, clock
         self._lock = threading.Lock()
         self._traffic: Traffic | None = None
@@ -67,7 +67,8 @@ class Liveness:
         # What follows is the prober's thread's alone.
         self._before: tuple[float, Readings] | None = None
         self._moved_at = self._busy_at = self._tried_at = clock.monotonic()
-        self._doubted = self._checked = self._told = self._asked = False
+        self._doubted = doubted
+        self._checked = self._told = self._asked = False
 
     # ---- what the loop reads -----------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from launchpad.supervise.memory import MemoryWatch
 from launchpad.supervise.power import PowerCap
 from launchpad.supervise.publish import Publisher, gpu_views
 from launchpad.supervise.snapshot import ContainerView, Snapshot
-from launchpad.supervise.start import Course, Start, expected_seconds
+from launchpad.supervise.start import Course, Past, Start, expected_seconds
 from launchpad.supervise.turn import Turn
 from launchpad.supervise.watch import LogCopy, Wake
 from launchpad.supervise.wish import Wish
@@ -83,6 +83,7 @@ class Supervisor:
         self._copy = LogCopy(deployment.log_path)
         self._started: Start | None = None
         self._key: str | None = None
+        self._not_before = float("-inf")
         self._publisher = Publisher(deployment, clock)
         self._taken_over = False
         now = clock.now()
@@ -450,11 +451,12 @@ class Supervisor:
             self._copy,
             self._wake.set,
             self._clock,
-            probe_number=self._state.probe_number,
+            past=Past(self._state.probe_number, self._not_before, self._state.phase is Phase.UNREADY),
         )
 
     def _leave_start(self) -> None:
         if self._started is not None:
+            self._not_before = self._started.not_before
             self._started.close()
             self._started = None
 
@@ -465,7 +467,9 @@ class Supervisor:
         self._hands.clear()
 
     def _record_crash(self, before: State, sighting: Sighting) -> None:
-        verdict = sighting.verdict or Verdict(fatal=False, reason=before.failing or before.reason)
+        verdict = (
+            sighting.verdict or _over(before, sighting) or Verdict(fatal=False, reason=before.failing or before.reason)
+        )
         if sighting.lost is not None:
             verdict = replace(sighting.lost, reason=f"{verdict.reason}; {sighting.lost.reason}")
         ended = next(iter(sorted(self._lookout.containers, key=lambda item: item.running)), None)
@@ -532,6 +536,9 @@ class Supervisor:
         if watched != (before.spec.gpus, before.spec.rehearsal, before.spec.power_cap_w, before.spec.power_budget_w):
             self._samples.close()
             self._watch_gpus()
+        same, asks = wanted.spec.hash == before.spec.hash, _asks(wanted.spec) != _asks(before.spec)
+        if same and asks:
+            self._leave_start()  # what runs goes on, and is asked in the new way from the next look on
         self._lives.asked(before, wanted)
         if wanted.rolled_back is not None:
             self._say_rolled_back()
@@ -660,3 +667,16 @@ class Supervisor:
             hosted=spec.hosted is not None,
             fallback=spec.fallback,
         )
+
+
+def _asks(spec: Spec) -> tuple[object, ...]:
+    """What a replica is asked by, and judged by."""
+    return spec.health, spec.completion, spec.policy
+
+
+def _over(before: State, sighting: Sighting) -> Verdict | None:
+    """The verdict of an answer after which asking again is no use."""
+    probe = sighting.probe
+    if probe is None or probe.number <= before.probe_number:
+        return None
+    return probe.ends or (probe.ends_start if before.phase is Phase.STARTING else None)

@@ -81,13 +81,14 @@ class ProbeSeen:
     """The last finished probe. ``number`` grows, so that one answer is never counted twice.
 
     ``ends`` is the verdict of an answer after which asking again is no use, ``ends_start`` that of one after which a start is
-    over, while a replica that has served may wait for it to pass.
+    over, while a replica that has served may wait for it to pass. ``counts`` is how many failures it is worth.
     """
 
     number: int
     ok: bool
     detail: str
     hint: str | None = None
+    counts: int = 1
     ends: Verdict | None = None
     ends_start: Verdict | None = None
 
@@ -224,7 +225,9 @@ def _take_probe(state: State, sighting: Sighting) -> tuple[State, Sighting]:
     probe = sighting.probe
     if probe is None or probe.number <= state.probe_number:
         return state, replace(sighting, probe=None)
-    return replace(state, probe_number=probe.number, bad_streak=0 if probe.ok else state.bad_streak + 1), sighting
+    return replace(
+        state, probe_number=probe.number, bad_streak=0 if probe.ok else state.bad_streak + probe.counts
+    ), sighting
 
 
 def _start(state: State, sighting: Sighting, reason: str) -> tuple[State, tuple[Effect, ...]]:
@@ -303,7 +306,9 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
     age = sighting.now - begun
     if age.total_seconds() > policy.startup_s:
         limit = show_duration(timedelta(seconds=policy.startup_s))
-        why = f"not READY within {limit} (deadlines.startup)"
+        why = f"not READY within {limit} (deadlines.startup)" + (
+            f"; it waited for {state.waiting}" if state.waiting else ""
+        )
         return _stop(state, sighting, why, failing=why)
     quiet = sighting.now - max(begun, sighting.progress_at or begun)
     if quiet.total_seconds() > policy.stall_s:
@@ -331,11 +336,18 @@ def _serving(state: State, sighting: Sighting, policy: Policy) -> tuple[State, t
         unready = _to(state, Phase.UNREADY, sighting, f"probe failed: {detail}")
         hint = sighting.probe.hint if sighting.probe is not None else None
         return replace(unready, bad_streak=state.bad_streak, hint=hint), ()
+    return _steady(state, sighting, policy, detail), ()
+
+
+def _steady(state: State, sighting: Sighting, policy: Policy, detail: str) -> State:
+    """A serving replica that goes on as it is, or does better, or has another trouble than at first."""
     if state.phase is Phase.UNREADY and state.bad_streak == 0:
-        return _to(state, Phase.READY, sighting, f"answers again: {detail}"), ()
+        return _to(state, Phase.READY, sighting, f"answers again: {detail}")
+    if state.phase is Phase.UNREADY and sighting.probe is not None and sighting.probe.hint not in {None, state.hint}:
+        return replace(state, reason=f"probe failed: {detail}", hint=sighting.probe.hint)
     if state.phase is Phase.READY and state.failures and sighting.now - state.since >= policy.stable:
-        return replace(state, failures=0), ()
-    return state, ()
+        return replace(state, failures=0)
+    return state
 
 
 def _unwanted_or_changed(state: State, sighting: Sighting) -> tuple[State, tuple[Effect, ...]] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from launchpad.engines import engine
 from launchpad.engines.base import Progress
@@ -35,8 +35,23 @@ _PATIENCE: Final = 3600.0
 _LOOK: Final = 5.0
 
 
+class Past(NamedTuple):
+    """What is known of a replica's answers before it is asked again.
+
+    ``probe_number`` counts them over its whole life; before ``not_before``, on the steady clock, it is not to be asked (a
+    Retry-After); ``doubted`` says that it was UNREADY when last seen, so that only a completion proves that it lives.
+    """
+
+    probe_number: int
+    not_before: float
+    doubted: bool
+
+
 class Start:
-    """The containers of a replica listened to from their start, or their adoption, on; given in start order."""
+    """The containers of a replica listened to from their start, or their adoption, on; given in start order.
+
+    ``past`` is what is known of the answers before.
+    """
 
     def __init__(
         self,
@@ -48,7 +63,7 @@ class Start:
         wake: Callable[[], None],
         clock: Clock,
         *,
-        probe_number: int,
+        past: Past,
     ) -> None:
         self._spec, self._clock = spec, clock
         self._engine = engine(spec.engine)
@@ -57,8 +72,9 @@ class Start:
             LogWatch(runtime, item.id, self._engine, copy, wake, clock, since, _prefix(item, containers))
             for item in containers
         )
-        self._asker = Asker(prober, wake, clock, probe_number)
-        self.liveness = Liveness(spec, clock)
+        self._asker = Asker(prober, wake, clock, past.probe_number)
+        self.liveness = Liveness(spec, clock, doubted=past.doubted)
+        self._not_before = past.not_before
         self._asked_at = self._looked_at = float("-inf")
         self._asked_stage: str | None = None
         self._tries = 0
@@ -114,7 +130,7 @@ class Start:
 
     def ask_when_due(self, phase: Phase) -> None:
         """Ask what ``phase`` wants to know, one question at a time; at once where the load has reached another stage."""
-        if self._asker.busy or self._asked_to_wait():
+        if self._asker.busy or self._clock.monotonic() < self.not_before:
             return
         now, stage, health = self._clock.monotonic(), self.stage, self._spec.health
         since = now - self._asked_at
@@ -144,12 +160,13 @@ class Start:
             return health.start_interval_s
         return min(health.start_interval_s * 2.0 ** min(self._tries - 1, 16), health.unready_interval_s)
 
-    def _asked_to_wait(self) -> bool:
-        """Whether a hosted endpoint's last answer asked for patience (Retry-After), and that is not over."""
+    @property
+    def not_before(self) -> float:
+        """When a hosted endpoint that asked for patience (Retry-After) may be asked again, on the steady clock."""
         last = self._asker.last()
         if self._spec.hosted is None or last is None or last.answer.ok or last.answer.retry_after_s is None:
-            return False
-        return self._clock.monotonic() - self._asked_at < min(last.answer.retry_after_s, _PATIENCE)
+            return self._not_before
+        return self._asked_at + min(last.answer.retry_after_s, _PATIENCE)
 
     def follow(self, load: Load) -> Load:
         """``load`` with the stage and the counter that the log shows now."""
