@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from launchpad.deploy.claims import Claims, claims_of
+from launchpad.deploy.spec import choose_gpus
 from launchpad.errors import LaunchpadError
 from launchpad.rig.catalog import RigCatalog
-from tests.deploy.specs import container, profile, spec
+from tests.deploy.specs import container, gpu, profile, rig, spec
 
 if TYPE_CHECKING:
     from launchpad.deploy.spec import Spec
@@ -142,6 +143,34 @@ def test_three_that_share_are_added_up_and_all_named() -> None:
     claims = claims_of("third", pair, [])
 
     assert (claims.taken(0.1), claims.taken(0.2)) == ({}, {"GPU-0": "big, small", "GPU-1": "big, small"})
+
+
+def refused(share: float, wanted: list[Spec], **gpus: object) -> str:
+    claims = claims_of("third", wanted, [])
+    with pytest.raises(LaunchpadError) as caught:
+        choose_gpus(
+            "third",
+            profile(gpus={"share": share, **gpus}),
+            rig(gpu(0), gpu(1)),
+            taken=claims.taken(share),
+            keep=(),
+            shares=claims.shares,
+        )
+    return caught.value.message
+
+
+def test_a_share_that_is_too_much_is_told_with_what_is_held() -> None:
+    pair = [sharer("emb1", 0.04), sharer("flash1", 0.9, 8002)]
+
+    assert refused(0.3, pair, count=None, indices=[1, 0]) == (
+        "cannot place third on GPU 1: deployments emb1, flash1 hold 0.94 of it; 0.3 more is over 0.95"
+    )
+
+
+def test_who_wants_a_share_of_a_card_that_is_held_whole_is_told_so() -> None:
+    assert refused(0.3, [ONE]) == (
+        "cannot place third: it needs 2 GPUs and 0 are free; held: GPU 0, 1: deployment one holds it whole"
+    )
 
 
 def test_a_container_that_shares_but_is_not_wanted_any_more_keeps_the_whole_card() -> None:

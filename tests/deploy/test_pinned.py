@@ -116,8 +116,20 @@ def test_every_shipped_profile_that_builds_says_what_can_be_built() -> None:
         refuse_unfit(wanted.template, wanted.args)
 
 
-def test_a_repository_with_a_password_is_refused_without_repeating_it() -> None:
-    said = refusal({"repository": "https://me:hush@forge.example/x y.git"})
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hush@forge.example/x y.git",
+        "https://hush@forge.example/x.git",
+        "ssh://git:hush@forge.example/x.git",
+        "SSH://git:hush@forge.example:2222/x.git",
+        "git://me:hush@forge.example/x.git",
+        "git+ssh://:hush@forge.example/x.git",
+        "git:hush@forge.example:x.git",
+    ],
+)
+def test_a_repository_with_a_password_is_refused_without_repeating_it(url: str) -> None:
+    said = refusal({"repository": url})
     assert ("carries a user or password" in said[0], "hush" in " ".join(said)) == (True, False)
 
 

@@ -104,6 +104,9 @@ def test_an_embedding_is_asked_for_without_a_token_limit() -> None:
         (b"BEARER abc", "Bearer [removed]"),
         (b"key hunter22!", "key [removed]!"),
         (b"key hun\x00ter22", "key [removed]"),
+        (b"Your api key: ****er22 is invalid", "Your api key: [removed] is invalid"),
+        (b"Incorrect API key: hun**********22.", "Incorrect API key: [removed]."),
+        (b"a **bold** word and ****2", "a **bold** word and ****2"),
     ],
 )
 def test_an_excerpt_is_fit_to_print(body: bytes, shown: str) -> None:

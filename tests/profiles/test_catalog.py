@@ -337,6 +337,25 @@ def test_a_nearer_choice_of_weights_takes_back_the_bases_revision_too(tmp_path: 
     assert (model.path, model.repo, model.revision) == ("/mine", None, None)
 
 
+def test_a_nearer_source_of_a_secret_takes_back_the_bases(tmp_path: Path) -> None:
+    write(tmp_path, "base", SOUND + '[secrets.TOKEN]\nfrom_env = "MINE"\nrequired = false\n')
+    write(tmp_path, "top", 'extends = "base"\n[secrets.TOKEN]\nfrom_file = "/etc/token"\n')
+
+    secret = Catalog((tmp_path,)).load("top").profile.secrets["TOKEN"]
+
+    assert (secret.from_env, secret.from_file, secret.required) == (None, "/etc/token", False)
+
+
+def test_a_nearer_source_of_a_hosted_key_takes_back_the_bases(tmp_path: Path) -> None:
+    top = write(tmp_path, "top", 'extends = "v4-flash-deepseek-api"\n[hosted.key]\nfrom_file = "/etc/key"\n')
+
+    hosted = Catalog((tmp_path, shipped_profiles())).load(str(top)).profile.hosted
+
+    assert hosted is not None
+    assert hosted.key is not None
+    assert (hosted.key.from_env, hosted.key.from_file) == (None, "/etc/key")
+
+
 VERIFIED = """\
 [standing]
 status = "verified"

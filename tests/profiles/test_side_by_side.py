@@ -32,7 +32,7 @@ def seated(name: str, profile: Profile, *beside: Spec) -> Spec:
     """``profile`` on the rig, beside those that stand there and run."""
     share = profile.gpus.share if profile.gpus is not None else None
     claims = claims_of(name, beside, [container(each) for each in beside])
-    return resolve(name, profile, FACTS, taken=claims.taken(share))
+    return resolve(name, profile, FACTS, taken=claims.taken(share), shares=claims.shares)
 
 
 def cards(spec: Spec) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_third_on_the_same_card_is_refused_by_the_names_of_both() -> None:
     small = seated(EMBEDDINGS, shipped(EMBEDDINGS), flash)
 
     with pytest.raises(
-        LaunchpadError, match=rf"cannot place third on GPU 0: deployment {FLASH}, {EMBEDDINGS} holds it"
+        LaunchpadError, match=rf"cannot place third on GPU 0: deployments {FLASH}, {EMBEDDINGS} hold 0\.\d+ of it; "
     ):
         seated("third", shipped(EMBEDDINGS, count=None, indices=[0]), flash, small)
 
@@ -94,7 +94,7 @@ def test_a_share_that_is_too_big_is_refused_by_the_name_of_the_holder() -> None:
     flash = seated(FLASH, shipped(FLASH))
 
     with pytest.raises(
-        LaunchpadError, match=rf"it needs 1 GPUs and 0 are free; held: 0 \({FLASH}\).* up to 0\.95 together"
+        LaunchpadError, match=rf"held: GPU 0, 1, 2, 3: deployment {FLASH} holds 0\.\d+ of it; 0\.14 more is over 0\.95"
     ):
         seated(EMBEDDINGS, shipped(EMBEDDINGS, share=0.14), flash)
 

@@ -95,7 +95,15 @@ def draft(
     )  # a stand-in is no part of what the real image would get, or be judged by
     profile = wish.loaded.profile
     taken = claims.taken(profile.gpus.share if profile.gpus else None)
-    spec = resolve(wish.name, profile, wish.facts, taken=taken, keep=keep, image_id=real.id if real else None)
+    spec = resolve(
+        wish.name,
+        profile,
+        wish.facts,
+        taken=taken,
+        keep=keep,
+        image_id=real.id if real else None,
+        shares=claims.shares,
+    )
     known, flags_of = ((), None) if wish.hosted else _hazards(world, wish, spec, real, runtime, image_schema)
     drifts = () if wish.hosted else _drifts(world, wish, spec, runtime)
     hazards = accepted((*known, *drifts), accept)

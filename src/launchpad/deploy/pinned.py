@@ -54,8 +54,9 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _ARCH = re.compile(r"(\d+\.\d)[af]?(?:\+PTX)?", re.ASCII)
-#: A user or password in a URL, which git would use and an image's history would keep.
-_WITH_USER = re.compile(r"https?://[^/]*@", re.IGNORECASE)
+#: A password in a URL of any scheme or in scp's form, and any user over HTTP, where a token goes as one: git would use it, and an
+#: image's history would keep it. The bare user of ``ssh://git@...`` is no secret.
+_WITH_USER = re.compile(r"https?://[^/]*@|[a-z][a-z0-9+.-]*://[^/:]*:[^/]*@|[^/@:]*:[^/]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,14 +254,16 @@ def resolve(
     taken: Mapping[str, str],
     keep: tuple[str, ...] = (),
     image_id: str | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> Spec:
     """The spec of ``profile`` on the rig of ``facts``.
 
     ``taken`` maps the UUIDs of GPUs that other deployments hold to the holder's name; ``keep`` are the UUIDs this deployment
-    holds already and stays on where the profile allows. Raises LaunchpadError where the rig cannot seat it.
+    holds already and stays on where the profile allows; ``shares`` says what of a GPU's memory (0 to 1) is taken by holders that
+    share it, None that nobody looked. Raises LaunchpadError where the rig cannot seat it.
     """
     serves = engine(profile.engine)
-    gpus = choose_gpus(name, profile, facts, taken=taken, keep=keep)
+    gpus = choose_gpus(name, profile, facts, taken=taken, keep=keep, shares=shares)
     hosted = _hosted(profile)
     cache = _cache(profile, facts, gpus, image_id) if hosted is None else None
     host, port = _address(profile, hosted)
@@ -372,7 +374,13 @@ def _extra(profile: Profile) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def choose_gpus(
-    name: str, profile: Profile, facts: RigFacts, *, taken: Mapping[str, str], keep: tuple[str, ...]
+    name: str,
+    profile: Profile,
+    facts: RigFacts,
+    *,
+    taken: Mapping[str, str],
+    keep: tuple[str, ...],
+    shares: Mapping[str, float] | None = None,
 ) -> tuple[Gpu, ...]:
     """The GPUs that satisfy ``profile.gpus``: those named, else those kept, else the first that are free."""
     wish = profile.gpus
@@ -393,11 +401,11 @@ def choose_gpus(
                 )
             if gpu.uuid in taken:
                 raise LaunchpadError(
-                    f"cannot place {name} on GPU {gpu.index}: deployment {taken[gpu.uuid]} holds it{_beside(profile)}",
+                    f"cannot place {name} on GPU {gpu.index}: {_beside(profile, gpu, taken, shares)}",
                     hint=f"{_down(taken[gpu.uuid])}, or name other GPUs under gpus in the profile",
                 )
         return chosen
-    return _counted(name, profile, facts.gpus, taken, keep)
+    return _counted(name, profile, facts.gpus, taken, keep, shares)
 
 
 def unsuitable(profile: Profile, gpu: Gpu) -> str | None:
@@ -432,7 +440,12 @@ def _named(name: str, profile: Profile, facts: RigFacts) -> tuple[Gpu, ...]:
 
 
 def _counted(
-    name: str, profile: Profile, gpus: tuple[Gpu, ...], taken: Mapping[str, str], keep: tuple[str, ...]
+    name: str,
+    profile: Profile,
+    gpus: tuple[Gpu, ...],
+    taken: Mapping[str, str],
+    keep: tuple[str, ...],
+    shares: Mapping[str, float] | None,
 ) -> tuple[Gpu, ...]:
     count = profile.gpus.number if profile.gpus is not None else 0
     fitting = [gpu for gpu in gpus if unsuitable(profile, gpu) is None]
@@ -442,9 +455,15 @@ def _counted(
         return tuple(sorted(held_first[:count], key=lambda gpu: gpu.index))
     if len(fitting) >= count:
         holders = sorted({taken[gpu.uuid] for gpu in fitting if gpu.uuid in taken})
-        held = ", ".join(f"{gpu.index} ({taken[gpu.uuid]})" for gpu in fitting if gpu.uuid in taken)
+        gone = [gpu for gpu in fitting if gpu.uuid in taken]
+        held = ", ".join(f"{gpu.index} ({taken[gpu.uuid]})" for gpu in gone)
+        if profile.gpus is not None and profile.gpus.share is not None:
+            said: dict[str, list[str]] = {}
+            for gpu in gone:
+                said.setdefault(_beside(profile, gpu, taken, shares), []).append(str(gpu.index))
+            held = "; ".join(f"GPU {', '.join(indices)}: {why}" for why, indices in said.items())
         raise LaunchpadError(
-            f"cannot place {name}: it needs {count} GPUs and {len(free)} are free; held: {held}{_beside(profile)}",
+            f"cannot place {name}: it needs {count} GPUs and {len(free)} are free; held: {held}",
             hint=_down(", ".join(holders)),
         )
     reasons = sorted({reason for gpu in gpus if (reason := unsuitable(profile, gpu))})
@@ -461,12 +480,17 @@ def _down(holders: str) -> str:
     return f"launchpad down {' '.join(dict.fromkeys(holders.split(', ')))}"
 
 
-def _beside(profile: Profile) -> str:
-    """What keeps one that shares its cards from standing beside the holders."""
+def _beside(profile: Profile, gpu: Gpu, taken: Mapping[str, str], shares: Mapping[str, float] | None) -> str:
+    """Who holds a card, and what keeps one that shares its cards from standing beside them."""
+    holders = taken[gpu.uuid]
+    many = "," in holders
+    who = f"deployments {holders} hold" if many else f"deployment {holders} holds"
     share = profile.gpus.share if profile.gpus is not None else None
-    if share is None:
-        return ""
-    return f"; a share of {share:g} fits beside others that share, up to {MOST:g} together"
+    if share is None or shares is None:
+        return f"{who} it"
+    if gpu.uuid not in shares:
+        return f"{who} it whole"
+    return f"{who} {shares[gpu.uuid]:.4g} of it; {share:g} more is over {MOST:g}"
 
 
 def _cache(profile: Profile, facts: RigFacts, gpus: tuple[Gpu, ...], image_id: str | None) -> CacheChoice | None:

@@ -36,6 +36,8 @@ EXCERPT_LINES: Final = 5
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _BEARER = re.compile(r"(?i)\bbearer[\s:=]+[^\s\"'<>,;]+")
 _SHORTEST_SECRET: Final = 4
+#: How much of either end of a key a provider shows of it: "Your api key: ****rong is invalid".
+_SHOWN_OF_KEY: Final = range(6, 1, -1)
 _ABORTED: Final = frozenset({"error", "abort"})
 
 
@@ -110,14 +112,24 @@ def completion_flaw(kind: CompletionKind, body: bytes) -> str | None:
 
 
 def excerpt(body: bytes, secrets: Iterable[str] = ()) -> str:
-    """The first lines of a body, fit to print: no control characters, no bearer, none of ``secrets``, <= 512 bytes."""
+    """The first lines of a body, fit to print: no control characters, no bearer, none of ``secrets``, <= 512 bytes.
+
+    A secret that the server itself has masked goes, too: its last characters after two or more stars are a part of it.
+    """
     text = _CONTROL.sub("", body.decode("utf-8", "replace").replace("\t", " "))
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "[removed]")
+            text = _masked(secret).sub("[removed]", text.replace(secret, "[removed]"))
     text = _BEARER.sub("Bearer [removed]", text)
     lines = [line.rstrip() for line in text.split("\n") if line.strip()][:EXCERPT_LINES]
     return "\n".join(lines).encode("utf-8", "replace")[:EXCERPT_BYTES].decode("utf-8", "ignore")
+
+
+def _masked(secret: str) -> re.Pattern[str]:
+    """``secret`` with stars for most of it: its end behind them, and its beginning before them where that is shown."""
+    heads = "|".join(re.escape(secret[:shown]) for shown in _SHOWN_OF_KEY)
+    tails = "|".join(re.escape(secret[-shown:]) for shown in _SHOWN_OF_KEY)
+    return re.compile(rf"(?:{heads})?\*{{2,}}(?:{tails})")
 
 
 def _text_flaw(kind: CompletionKind, answer: dict[str, Any]) -> str | None:

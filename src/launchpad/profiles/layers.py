@@ -110,7 +110,7 @@ def _taken_back(path: tuple[str, ...], over: dict[str, Any]) -> set[str]:
     from launchpad.profiles.schema import ALTERNATIVES, NOT_INHERITED
 
     own = set() if path else set(NOT_INHERITED)
-    choices = ALTERNATIVES.get(path, ())
+    choices = ALTERNATIVES.get(path) or ALTERNATIVES.get((*path[:-1], "*"), ())
     made = [choice for choice in choices if choice & over.keys()]
     return own.union(*(choice for choice in choices if choice not in made)) if made else own
 

@@ -61,8 +61,13 @@ FORMS: Final[Mapping[str, str]] = {
 ALTERNATIVES: Final[Mapping[tuple[str, ...], tuple[frozenset[str], ...]]] = {
     ("gpus",): (frozenset({"count"}), frozenset({"indices"}), frozenset({"uuids"})),
     ("model",): (frozenset({"path", "source"}), frozenset({"repo", "revision"}), frozenset({"in_image"})),
+    ("hosted", "key"): (frozenset({"from_env"}), frozenset({"from_file"})),
+    ("secrets", "*"): (frozenset({"from_env"}), frozenset({"from_file"})),
 }
-"""Tables of which one choice excludes the others: a layer that makes one takes back what its base chose."""
+"""Tables of which one choice excludes the others: a layer that makes one takes back what its base chose.
+
+``*`` at a path's end is any table there.
+"""
 
 NOT_INHERITED: Final = frozenset({"standing"})
 """Keys at the top that speak of one file alone: a layer says its own or has none, so that no change passes for verified."""
