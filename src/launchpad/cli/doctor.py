@@ -22,13 +22,18 @@ from launchpad.rig.facts import RigFacts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from launchpad.cli.launch import Wish
     from launchpad.doctor.case import Case
+    from launchpad.errors import LaunchpadError
     from launchpad.runtime.base import Runtime
 
 #: What ships as data, in words.
 _SCHEMAS = "SGLang 0.5.12 to 0.5.23 and vLLM 0.20.2 to 0.33.0"
 #: First parts of the ids of findings that are no hazard rules: checks of this machine, flags, active checks.
 _SUBJECTS = frozenset({"deep", "docker", "flags", "host", "model", "publish", "rig", "secret"})
+
+#: Stories that a rig without a seat points to, and the template whose images run on SM120 alone.
+_BEFORE_HOPPER, _FORK, _FORK_TEMPLATE = "model.v4-before-hopper", "fork.brittle", "vllm-sm120-fork"
 
 Form = Literal["text", "json", "sarif", "junit"]
 
@@ -131,7 +136,7 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     """Examine as ``up`` would; a rig that cannot seat the profile is a finding, and the rig is examined all the same."""
     from launchpad.cli import launch
     from launchpad.doctor.case import Case
-    from launchpad.doctor.finding import Finding, worst_first
+    from launchpad.doctor.finding import worst_first
     from launchpad.engines.schemas import EngineName
     from launchpad.errors import LaunchpadError, NotFoundError, ProfileError
 
@@ -148,7 +153,7 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     except (NotFoundError, ProfileError):
         raise
     except LaunchpadError as error:
-        seat = Finding("rig.cannot-place", "blocks", error.message, error.hint)
+        seat = _unseated(wish, error)
         return Diagnosis(str(wish.loaded.path), wish.facts, worst_first((seat, *_examine(Case(wish.facts)))), unseen)
     if runtime is not None and drawn.found.image is None and not wish.hosted:
         unseen = (*unseen, f"inside image {drawn.spec.own_image.reference}: it is not on this Docker Engine")
@@ -157,6 +162,26 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
         unseen = (*unseen, f"flags: {why if judged else f'no schema of engine {drawn.spec.engine} ships'}")
     unseen = (*unseen, *_unseen(wish.facts))
     return Diagnosis(str(wish.loaded.path), wish.facts, drawn.findings, unseen, drawn.spec)
+
+
+def _unseated(wish: Wish, error: LaunchpadError) -> Finding:
+    """Why there is no seat, and where nobody's profile would help: cards that the model or the fork has no kernels for.
+
+    The rules need a seat and were not asked; their stories are pointed to.
+    """
+    from launchpad.doctor.case import SM120
+
+    profile, message, hints = wish.loaded.profile, error.message, [error.hint] if error.hint else []
+    known = [gpu.compute_capability for gpu in wish.facts.gpus or () if gpu.compute_capability is not None]
+    model, build = profile.model, profile.image.build if profile.image is not None else None
+    names = (model.served_name, model.path, model.repo, model.source.repo if model.source else None)
+    text = " ".join(filter(None, names)).lower().replace("deepseek-v4.1", "deepseek-v41").replace("deepseek-v41", "")
+    if known and max(known) < (9, 0) and profile.engine in {"sglang", "vllm"} and "deepseek-v4" in text:
+        hints.append(f"why not on cards before Hopper: launchpad doctor --explain {_BEFORE_HOPPER}")
+    if build is not None and build.template == _FORK_TEMPLATE and known and SM120 not in known:
+        message += "; its image is built from the SM120 fork of vLLM, which is for SM120 cards only"
+        hints.append(f"more of it: launchpad doctor --explain {_FORK}")
+    return Finding("rig.cannot-place", "blocks", message, "; ".join(hints) or None)
 
 
 def _deepened(world: World, found: Diagnosis, wanted: Wanted) -> Diagnosis:
@@ -218,9 +243,12 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     """A name that no finding can ever have would hide everything, in silence."""
     import difflib
 
+    from launchpad.deploy.lock import IDS
+    from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.rules import RULES
 
-    known = {*(rule.id for rule in RULES), *(rule.id.split(".", 1)[0] for rule in RULES), *_SUBJECTS}
+    told = {*(rule.id for rule in RULES), *EXPLAINED, *IDS}
+    known = {*told, *(id_.split(".", 1)[0] for id_ in told), *_SUBJECTS}
     for name in names:
         if name not in known and name.split(".", 1)[0] not in _SUBJECTS:
             close = difflib.get_close_matches(name, known, n=1)
@@ -265,10 +293,11 @@ def _json(found: Diagnosis) -> dict[str, Any]:
 
 
 def _explain(name: str) -> None:
-    """One hazard, whole: a rule that is looked for before a launch, or a line that explains a crash, or both."""
+    """One finding, whole: a check, a rule that is looked for before a launch, a line that explains a crash, or several of them."""
     import difflib
 
     from launchpad.deploy.lock import IDS
+    from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.hazards import SIGNATURES
     from launchpad.doctor.rules import RULES
     from launchpad.engines.flags import ProblemKind
@@ -289,13 +318,16 @@ def _explain(name: str) -> None:
             f" another release\nsource    argument schemas of {_SCHEMAS}, extracted from their wheels"
         )
         return
+    check = EXPLAINED.get(name)
     rules = [rule for rule in RULES if rule.id == name]
     rows = [row for row in SIGNATURES if row.id == name]
-    if not rules and not rows:
-        known = sorted({*(rule.id for rule in RULES), *(row.id for row in SIGNATURES), *IDS})
+    if check is None and not rules and not rows:
+        known = sorted({*EXPLAINED, *(rule.id for rule in RULES), *(row.id for row in SIGNATURES), *IDS})
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
         raise NotFoundError(f"cannot explain {name}: there is no such hazard", hint=hint)
+    if check is not None:
+        render.out(f"{name}  (check)\n{check.story}\n\nfix       {check.fix}")
     for rule in rules:
         story = f"{rule.explain}\n\n" if rule.explain else ""
         render.out(f"{rule.id}  ({rule.severity})\n{rule.title}\n\n{story}versions  {rule.versions}")
