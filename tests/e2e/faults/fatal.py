@@ -38,7 +38,7 @@ CASES = {
     "fatal:shape": (
         "a kernel refuses the model's shape",
         "no SM120 kernel for this attention shape",
-        "turn speculative decoding off",
+        "remove the table [speculative]",
     ),
     "unknown-flag:--moe-runner-backend": (
         "the engine does not know a flag",
