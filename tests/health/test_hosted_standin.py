@@ -197,7 +197,7 @@ def test_closing_ends_those_who_wait_and_leaves_no_thread() -> None:
         ("nvidia", {}, 401, "authorization` was missing"),
         ("nvidia", {"Authorization": "Bearer nvapi-other"}, 403, "Authorization failed"),
         ("deepseek", {}, 401, "auth header format should be Bearer"),
-        ("deepseek", {"Authorization": "Bearer sk-other-key-9876"}, 401, "Your api key: ****9876 is invalid"),
+        ("deepseek", {"Authorization": "Bearer sk-other-key-9876"}, 401, "Your api key: [removed] is invalid"),
     ],
 )
 def test_a_completion_demands_the_key(flavour: Flavour, headers: dict[str, str], status: int, words: str) -> None:
