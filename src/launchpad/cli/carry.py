@@ -156,7 +156,7 @@ def take_in(world: World, folder: Path, *, replace_: bool, as_json: bool) -> Non
         _refuse_overwriting(folder, texts)
     runtime = world.runtime
     tars = [item for item in items if item.image is not None]
-    _refuse_full_engine(world, [item for item in tars if runtime.image(item.image or "") is None])
+    refuse_full_engine(world, [item for item in tars if runtime.image(item.image or "") is None])
     for item in tars:
         with Meter("loading", world.clock, quiet=as_json) as meter:
             _load(lock, item, folder, runtime, meter)
@@ -268,11 +268,12 @@ def _refuse_full(folder: Path, needs: int, doing: str) -> None:
         )
 
 
-def _refuse_full_engine(world: World, tars: list[Item]) -> None:
+def refuse_full_engine(world: World, tars: list[Item]) -> None:
     """Docker unpacks what it loads; where its file system cannot be told nothing is held against it."""
+    from launchpad.cli import launch
+
     needs = sum(item.size_bytes for item in tars)
-    disks = world.facts(None).disks or () if needs else ()
-    disk = next((disk for disk in disks if disk.what == "docker" and disk.free_bytes is not None), None)
+    disk = launch.disk_of(world.runtime) if needs else None
     if disk is not None and disk.free_bytes is not None and needs > disk.free_bytes:
         raise LaunchpadError(
             f"cannot load {show_bytes(needs)} of images: {show_bytes(disk.free_bytes)} are free at {disk.path}",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from launchpad.doctor.case import ImageFacts
     from launchpad.doctor.checks import Eyes
     from launchpad.engines.schemas import ArgumentSchema
-    from launchpad.rig.facts import DiskUse
+    from launchpad.rig.facts import DiskFacts, DiskUse
     from launchpad.runtime.base import Image, Runtime, Transfer
     from launchpad.supervise.snapshot import Snapshot
 
@@ -182,6 +182,14 @@ def _places(world: World, docker_root: str | None) -> Iterator[tuple[DiskUse, st
     yield "state", world.owner
 
 
+def disk_of(runtime: Runtime) -> DiskFacts | None:
+    """The file system of the images and volumes, None where the engine is elsewhere."""
+    from launchpad.rig.host import disk_facts
+
+    root = runtime.info().root_dir
+    return disk_facts("docker", Path(root)) if root is not None else None
+
+
 def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Finding, ...]:
     """The findings, those that a person accepts by name as warnings; raises LaunchpadError for a name that is no hazard."""
     from launchpad.doctor.rules import RULES
@@ -331,18 +339,13 @@ def _snapshot(world: World, name: str) -> Snapshot | None:
 
 
 def _eyes(world: World, published: tuple[str, int] | None, runtime: Runtime | None) -> Eyes:
-    import shutil
-
     from launchpad.doctor.checks import Eyes
     from launchpad.model.checkpoint import inspect_checkpoint
     from launchpad.rig.host import Host
 
     def room() -> int | None:
-        root = runtime.info().root_dir if runtime is not None else None
-        try:
-            return shutil.disk_usage(root).free if root is not None else None
-        except OSError:
-            return None  # a folder that we may not even look at
+        disk = disk_of(runtime) if runtime is not None else None
+        return disk.free_bytes if disk is not None else None
 
     return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published, room)
 
