@@ -49,7 +49,6 @@ _TICK_SHORTEST: Final = 0.01
 _TICK_YOUNG: Final = 0.1
 _TICK_LOADING: Final = 0.25
 _TICK_CALM: Final = 1.0
-_LOOK_LOADING: Final = 2.0
 #: Seconds by which the wall clock must differ from the steady one to have been set.
 _CLOCK_JUMP: Final = 5.0
 #: Seconds between a container's end and Docker's own in which the one is taken for the other's cause.
@@ -536,8 +535,7 @@ class Supervisor:
         if watched != (before.spec.gpus, before.spec.rehearsal, before.spec.power_cap_w, before.spec.power_budget_w):
             self._samples.close()
             self._watch_gpus()
-        same, asks = wanted.spec.hash == before.spec.hash, _asks(wanted.spec) != _asks(before.spec)
-        if same and asks:
+        if wanted.spec.hash == before.spec.hash and _judged_by(wanted.spec) != _judged_by(before.spec):
             self._leave_start()  # what runs goes on, and is asked in the new way from the next look on
         self._lives.asked(before, wanted)
         if wanted.rolled_back is not None:
@@ -669,8 +667,8 @@ class Supervisor:
         )
 
 
-def _asks(spec: Spec) -> tuple[object, ...]:
-    """What a replica is asked by, and judged by."""
+def _judged_by(spec: Spec) -> tuple[object, ...]:
+    """What a replica is asked, and by what its answers are judged."""
     return spec.health, spec.completion, spec.policy
 
 
