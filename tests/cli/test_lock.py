@@ -17,9 +17,9 @@ from launchpad.cli.verify import _now
 from launchpad.cli.world import World
 from launchpad.deploy.lock import IDS, Lock, drifts
 from launchpad.engines.base import HUB_VOLUME
-from launchpad.errors import ImageError, LaunchpadError, StoreError
+from launchpad.errors import ImageError, StoreError
 from launchpad.profiles.writer import profile_text
-from launchpad.rig.facts import DiskFacts, RigFacts
+from launchpad.rig.facts import RigFacts
 from launchpad.runtime.base import Image
 from tests.deploy.specs import table
 from tests.fakes.runtime import FakeRuntime, fake_image
@@ -43,15 +43,14 @@ def profile(tmp_path: Path, state: Path) -> Path:
 
 
 class OneRig(World):
-    """A world with a fake Docker Engine and, as far as anybody asks, a rig with so much room for images."""
+    """A world with a fake Docker Engine, and no GPU."""
 
-    def __init__(self, runtime: FakeRuntime, free_bytes: int | None = None) -> None:
+    def __init__(self, runtime: FakeRuntime) -> None:
         super().__init__()
         self.runtime = runtime
-        self._free = free_bytes
 
     def facts(self, rig: str | None) -> RigFacts:
-        return super().facts(rig) if rig is not None else RigFacts((), disks=(DiskFacts("docker", "/d", self._free),))
+        return super().facts(rig) if rig is not None else RigFacts(())
 
 
 def locked(world: World, profile: Path) -> Path:
@@ -347,14 +346,6 @@ def test_a_disk_that_fills_up_leaves_no_half_archive(profile: Path, tmp_path: Pa
         carry.put_out(world, world.profiles.load(str(profile)), tmp_path / "usb", as_json=True)
 
     assert list((tmp_path / "usb").iterdir()) == []
-
-
-def test_an_import_needs_room_at_docker(profile: Path, tmp_path: Path, capsys: Any) -> None:
-    here = OneRig(fake())
-    locked(here, profile)
-    carry.put_out(here, here.profiles.load(str(profile)), tmp_path / "usb", as_json=True)
-    with pytest.raises(LaunchpadError, match="of images: 3 B are free at /d"):
-        carry.take_in(OneRig(FakeRuntime(), 3), tmp_path / "usb", replace_=False, as_json=True)
 
 
 def test_an_image_that_the_lock_does_not_pin_is_not_exported(profile: Path, tmp_path: Path) -> None:

@@ -33,13 +33,14 @@ def test_a_volume_that_a_server_fills_itself_is_its_cache(launchpad: Launchpad) 
     ]
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_room_is_what_the_disk_of_dockers_volumes_has(state: Path, tmp_path: Path, *, there: bool) -> None:
+@pytest.mark.parametrize("folder", [".", "not/made/yet"])
+def test_room_is_what_the_disk_has_that_dockers_volumes_are_made_on(state: Path, tmp_path: Path, folder: str) -> None:
     runtime = FakeRuntime()
-    runtime.info_answer = replace(runtime.info_answer, root_dir=str(tmp_path if there else tmp_path / "gone"))
+    runtime.info_answer = replace(runtime.info_answer, root_dir=str(tmp_path / folder))
     room = launch._eyes(World(), None, runtime).room()
 
-    assert (room is not None and room > 0) is there
+    assert room is not None
+    assert room > 0
 
 
 def test_a_plan_as_json_has_these_keys(launchpad: Launchpad) -> None:

@@ -86,4 +86,4 @@ def test_a_share_that_does_not_add_up_is_refused(rig: Rig) -> None:
         gpus={"share": 0.5, "indices": [0, 1]},
         serving={"memory_fraction": 0.5},
     )
-    rig.rehearse(fourth).ends(1, f"cannot place {fourth} on GPU 0", "up to 0.95 together")
+    rig.rehearse(fourth).ends(1, f"cannot place {fourth} on GPU 0", "hold 0.9 of it; 0.5 more is over 0.95")
