@@ -348,8 +348,7 @@ class Rig(Launchpad):
                 path = folder / file
                 parts += [f"---- {name}/{file}", path.read_text(errors="replace") if path.exists() else "(none)"]
             if container := self.container(name):
-                logs = container.logs(tail=60).decode(errors="replace").replace("\r", "\n")
-                parts += [f"---- docker logs launchpad-{name} ({container.status})", logs]
+                parts += [f"---- docker logs launchpad-{name} ({container.status})", _last_words(container)]
         return "\n".join(parts)
 
     def close(self) -> list[str]:
@@ -391,6 +390,14 @@ class Rig(Launchpad):
             if cache is not None:
                 found.add(cache["volume"])
         return found
+
+
+def _last_words(container: Container) -> str:
+    """The end of its log; a container that is being removed has none."""
+    try:
+        return str(container.logs(tail=60).decode(errors="replace").replace("\r", "\n"))
+    except docker.errors.APIError as error:
+        return f"(none: {error.explanation})"
 
 
 @dataclass(frozen=True)

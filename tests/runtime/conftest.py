@@ -220,7 +220,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
     return real
 
 
-def eventually(holds: Callable[[], Any], *, within_s: float = 5.0) -> Any:
+def eventually(holds: Callable[[], Any], *, within_s: float = 20.0) -> Any:
     """The first true answer of ``holds``; fails the test where none comes in time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
