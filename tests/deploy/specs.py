@@ -127,6 +127,6 @@ def container(
     )
 
 
-def found(*containers: Container, pulled: bool = True, cache: bool = True) -> Observed:
-    """What there is: these containers, and by default the image and the cache volume."""
-    return Observed(containers, image=image() if pulled else None, cache_exists=cache)
+def found(*containers: Container, pulled: bool = True, cache: bool = True, hub: bool = True) -> Observed:
+    """What there is: these containers, and by default the image and the volumes."""
+    return Observed(containers, image=image() if pulled else None, cache_exists=cache, hub_exists=hub)

@@ -140,6 +140,26 @@ def test_a_rehearsal_of_a_server_that_fetches_its_weights_fetches_none() -> None
     assert "weights" not in plan(played, found(cache=False)).replace("weights that it fetches", "")
 
 
+FETCHED = spec(profile(model={"path": None, "repo": "deepseek-ai/DeepSeek-V4-Flash"}))
+PLAYED = rehearse(FETCHED, RehearsalChoice("4x-rtx-pro-6000", (), 1.0), None)
+
+
+@pytest.mark.parametrize(
+    ("made", "volume", "why"),
+    [
+        (FETCHED, "launchpad-hub", f"the first start fetches {FETCHED.model} into it"),
+        (PLAYED, "launchpad-rehearsal-hub", "no model is fetched for a rehearsal"),
+    ],
+)
+def test_a_volume_for_what_the_engine_fetches_from_the_hub_is_a_step(made: Spec, volume: str, why: str) -> None:
+    assert re.split(r" {2,}", plan(made, found(hub=False)).splitlines()[0]) == [
+        "create-volume",
+        f"volume {volume}",
+        why,
+    ]
+    assert "create-volume" not in plan(made, found())
+
+
 def test_an_image_that_may_not_be_pulled_is_not() -> None:
     made = spec(profile(image={"pull": "never"}, cache={"enabled": False}))
 

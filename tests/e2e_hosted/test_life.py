@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -286,6 +288,19 @@ def test_forget_of_one_that_is_down_needs_no_docker_engine(place: Place, deepsee
     ran = place.run("forget", "elsewhere", "--yes").ends(0)
 
     assert (ran.out, place.folder_of().exists()) == ("elsewhere is forgotten\n", False)
+
+
+def test_a_report_is_whole_without_a_docker_engine_and_holds_no_key(place: Place, deepseek: HostedEndpoint) -> None:
+    place.up(place.profile(deepseek.url))
+    place.run("report", "elsewhere", "--output", "report.tar.gz").ends(0)
+    with tarfile.open(place.root / "report.tar.gz") as archive:
+        packed = {item.name.rpartition("/")[2]: archive.extractfile(item) for item in archive if item.isfile()}
+        data = {name: file.read() for name, file in packed.items() if file is not None}
+
+    assert json.loads(data["containers.json"]) == []
+    assert json.loads(data["versions.json"])["engine"] == "hosted"
+    assert not [name for name, text in data.items() if KEY.encode() in text]
+    assert b"cannot be told" not in data["doctor.txt"]
 
 
 def test_of_several_that_go_down_one_that_fails_keeps_no_other_up(place: Place, deepseek: HostedEndpoint) -> None:

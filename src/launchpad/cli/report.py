@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from launchpad.deploy.spec import Spec
+    from launchpad.runtime.base import Runtime
     from launchpad.store.redact import Redactor
     from launchpad.store.state import Deployment
 
@@ -120,7 +121,7 @@ def _refuse_alive(world: World, deployment: Deployment) -> None:
     if (pid := deployment.supervisor_pid()) is not None:
         raise BusyError(f"cannot forget {name}: process {pid} supervises it", hint=f"launchpad down {name}")
     _refuse_wanted(world, deployment)
-    runtime = world.runtime_for(hosted=_hosted(world, deployment))
+    runtime = _runtime(world, deployment)
     if left := ours(runtime.containers(name), world.owner):
         raise ContainerError(
             f"cannot forget {name}: its container {left[0].name} is still there", hint=f"launchpad down {name}"
@@ -185,7 +186,7 @@ def _contents(world: World, deployment: Deployment, now: datetime) -> Iterator[t
     yield "doctor.txt", _doctor(world, deployment).encode()
     yield (
         "containers.json",
-        _json(lambda: [world.runtime.inspect_raw(item.id) for item in world.runtime.containers(deployment.name)]),
+        _json(lambda: _containers(_runtime(world, deployment), deployment.name)),
     )
     folder = deployment.folder
     names = ("spec.json", "state.json", "events.1.jsonl", "events.jsonl", "starts.jsonl")
@@ -195,6 +196,15 @@ def _contents(world: World, deployment: Deployment, now: datetime) -> Iterator[t
     for path in kept:
         if (data := _tail(path)) is not None:
             yield str(path.relative_to(folder)), data
+
+
+def _runtime(world: World, deployment: Deployment) -> Runtime:
+    """What runs its containers; raises RuntimeUnavailable where that does not answer."""
+    return world.runtime_for(hosted=_hosted(world, deployment))
+
+
+def _containers(runtime: Runtime, name: str) -> list[Any]:
+    return [runtime.inspect_raw(item.id) for item in runtime.containers(name)]
 
 
 def _crashes(deployment: Deployment) -> Iterator[Path]:
@@ -243,7 +253,7 @@ def _versions(world: World, deployment: Deployment, now: datetime) -> Any:
     wanted = launch.last_wanted(world, deployment.name)
     if wanted is None:
         return {"unknown": "its spec is gone"}
-    runtime = world.runtime
+    runtime = _runtime(world, deployment)
     found = [item for item in runtime.containers(deployment.name) if item.running]
     return versions_of(wanted, found[0] if found else None, runtime, world.store, Host().read_facts(), now)
 
@@ -257,7 +267,7 @@ def _doctor(world: World, deployment: Deployment) -> str:
         wanted = launch.last_wanted(world, deployment.name)
         played = wanted.spec.rehearsal if wanted is not None else None
         wish = launch.load(world, deployment.name, rig=played.rig if played else None, rehearsal=played)
-        drawn = launch.draft(world, wish, world.runtime)
+        drawn = launch.draft(world, wish, _runtime(world, deployment))
     except LaunchpadError as error:
         return f"cannot be told: {error.message}\n"
     return render.diagnosis(deployment.name, wish.facts, drawn.findings, ()) + "\n"

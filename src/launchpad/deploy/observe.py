@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A deployment as found: its containers, strangers under its name, its image, and whether its cache volume is there."""
+    """A deployment as found: its containers, strangers under its name, its image, and whether the volumes are there."""
 
     containers: tuple[Container, ...] = ()
     strangers: tuple[Container, ...] = ()
     image: Image | None = None
     cache_exists: bool = False
+    hub_exists: bool = False
 
 
 def ours(containers: Iterable[Container], owner: str) -> tuple[Container, ...]:
@@ -42,4 +43,5 @@ def observe(spec: Spec, runtime: Runtime, owner: str) -> Observed:
         strangers=tuple(container for container in found if container not in mine),
         image=runtime.image(spec.image.reference) if spec.image is not None else None,
         cache_exists=spec.cache is not None and runtime.volume_exists(spec.cache.volume),
+        hub_exists=spec.hub_volume is not None and runtime.volume_exists(spec.hub_volume),
     )

@@ -121,6 +121,17 @@ def _image_steps(spec: Spec, found: Observed) -> list[PlanStep]:
 
 
 def _volume_steps(spec: Spec, found: Observed, *, warm: bool) -> list[PlanStep]:
+    return [*_hub_steps(spec, found), *_cache_steps(spec, found, warm=warm)]
+
+
+def _hub_steps(spec: Spec, found: Observed) -> list[PlanStep]:
+    if spec.hub_volume is None or found.hub_exists:
+        return []
+    why = "no model is fetched for a rehearsal" if spec.rehearsal else f"the first start fetches {spec.model} into it"
+    return [PlanStep("create-volume", f"volume {spec.hub_volume}", why)]
+
+
+def _cache_steps(spec: Spec, found: Observed, *, warm: bool) -> list[PlanStep]:
     if spec.cache is None or found.cache_exists:
         return []
     why = f"cold: nothing compiled yet for {spec.cache.keyed_by}" if not warm else "it was removed"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from launchpad.deploy.claims import MOST
 from launchpad.engines import engine, nim, reasoning
-from launchpad.engines.base import ROLE_WORKER, Health, Seat, image_reference
+from launchpad.engines.base import HUB_MOUNT, ROLE_WORKER, Health, Seat, image_reference
 from launchpad.engines.hosted import base_of
 from launchpad.errors import LaunchpadError
 from launchpad.runtime.base import (
@@ -198,6 +198,12 @@ class Spec:
     def server(self) -> ContainerSpec:
         """The container that the engine runs in: the only one, or the worker behind a frontend."""
         return next((item for item in self.containers if item.role == ROLE_WORKER), self.containers[0])
+
+    @property
+    def hub_volume(self) -> str | None:
+        """The volume into which the engine itself fetches a model named by ``repo``; None for every other model."""
+        mounts = (mount for container in self.containers for mount in container.mounts)
+        return next((mount.source for mount in mounts if mount.target == HUB_MOUNT), None)
 
     @property
     def served(self) -> Served:
