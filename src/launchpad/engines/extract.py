@@ -13,19 +13,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from launchpad.engines import extract_sglang, extract_vllm
-from launchpad.engines.extract_source import (
-    MAX_TOTAL_CHARS,
-    UNKNOWN,
-    ClassRef,
-    FunctionRef,
-    Made,
-    Member,
-    Reader,
-    Symbol,
-    TooMuch,
-    last_name,
-)
 from launchpad.engines.schemas import Argument, ArgumentSchema
+from launchpad.engines.source.bounds import MAX_TOTAL_CHARS, TooMuch
+from launchpad.engines.source.reader import Reader
+from launchpad.engines.source.values import UNKNOWN, ClassRef, FunctionRef, Made, Member, Symbol, last_name
 from launchpad.errors import ImageError
 
 if TYPE_CHECKING:
@@ -168,7 +159,7 @@ def _kind(
 
 def _own_nargs(reader: Reader, action: ClassRef) -> object:
     """What an action class of the engine takes where nothing is said: the default of its ``nargs`` parameter."""
-    found = reader.attribute(action, "__init__")
+    found = reader.classes.attribute(action, "__init__")
     if not isinstance(found, FunctionRef):
         return None
     arguments = found.node.args

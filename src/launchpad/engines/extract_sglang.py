@@ -6,7 +6,9 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
-from launchpad.engines.extract_source import (
+from launchpad.engines.schemas import Argument, EnvironmentVariable
+from launchpad.engines.source.modules import strings
+from launchpad.engines.source.values import (
     NOTHING,
     UNKNOWN,
     ClassRef,
@@ -14,17 +16,16 @@ from launchpad.engines.extract_source import (
     FunctionRef,
     Generic,
     Made,
-    Reader,
     Registry,
     Symbol,
     last_name,
-    strings,
 )
-from launchpad.engines.schemas import Argument, EnvironmentVariable
 from launchpad.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from launchpad.engines.source.reader import Reader
 
 ANCHOR: Final = "sglang/srt/server_args.py"
 #: A regular expression of the files needed; the last ones hold lists of choices, which moved between releases.
@@ -49,7 +50,7 @@ def registry(reader: Reader) -> Registry:
     args = NOTHING if module is None else reader.get(module, "ServerArgs")
     if not isinstance(args, ClassRef):
         raise ImageError(f"cannot read the arguments of sglang: no class ServerArgs in {ANCHOR}")
-    method = reader.attribute(args, "add_cli_args")
+    method = reader.classes.attribute(args, "add_cli_args")
     if not isinstance(method, FunctionRef):
         raise ImageError(f"cannot read the arguments of sglang: ServerArgs in {ANCHOR} has no add_cli_args")
     found = Registry()
@@ -64,7 +65,7 @@ def registry(reader: Reader) -> Registry:
 
     def declared(given: list[object], _kwargs: dict[str, object]) -> object:
         item = members.get(str(given[0])) if given else None
-        value = NOTHING if item is None else reader.default(item)
+        value = NOTHING if item is None else reader.classes.default(item)
         return UNKNOWN if value is NOTHING else value
 
     reader.intrinsics["add_cli_args_from_dataclass"] = from_fields
@@ -77,12 +78,12 @@ def _fields(reader: Reader, args: ClassRef) -> list[Field]:
     """The fields of ServerArgs: its own, and since 0.5.20 those of the classes listed in ``_INPUT_NAMESPACES``."""
     spaces = reader.get(args.module, "_INPUT_NAMESPACES")
     classes = [item for item in reader.iterate(spaces) or () if isinstance(item, ClassRef)]
-    return [item for cls in [*classes, args] for item in reader.annotated_fields(cls)]
+    return [item for cls in [*classes, args] for item in reader.classes.annotated_fields(cls)]
 
 
 def _registered(reader: Reader, item: Field) -> tuple[list[object], dict[str, object]] | None:
     """The ``add_argument`` that ``add_cli_args_from_dataclass`` makes of one field (arg_groups/arg_utils.py, 0.5.14 to 0.5.23)."""
-    annotation = reader.annotation(item)
+    annotation = reader.classes.annotation(item)
     if not (isinstance(annotation, Generic) and annotation.origin in {"Annotated", "A"}):
         return None
     meta = next((_meta(part) for part in annotation.args[1:] if _meta(part) is not None), None)
@@ -91,7 +92,7 @@ def _registered(reader: Reader, item: Field) -> tuple[list[object], dict[str, ob
     cli = meta.get("cli_name")
     name = cli if isinstance(cli, str) else f"--{item.name.replace('_', '-')}"
     kwargs: dict[str, object] = {"dest": item.name, "help": meta.get("help", "")}
-    default = reader.default(item)
+    default = reader.classes.default(item)
     if default is not NOTHING:
         kwargs["default"] = default
     kwargs.update(_shape(annotation.args[0], meta, has_default=default is not NOTHING))

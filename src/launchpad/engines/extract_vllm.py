@@ -10,24 +10,25 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
-from launchpad.engines.extract_source import (
+from launchpad.engines.schemas import Argument, EnvironmentVariable
+from launchpad.engines.source.modules import strings
+from launchpad.engines.source.values import (
     NOTHING,
     UNKNOWN,
     ClassRef,
     Field,
     FunctionRef,
     Generic,
-    Reader,
     Registry,
     Symbol,
     last_name,
-    strings,
 )
-from launchpad.engines.schemas import Argument, EnvironmentVariable
 from launchpad.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from launchpad.engines.source.reader import Reader
 
 ANCHOR: Final = "vllm/engine/arg_utils.py"
 #: A regular expression of the files needed: the parser, the configs, and where the types of a few fields are named.
@@ -94,15 +95,15 @@ def _keywords_of(reader: Reader, cls: object) -> object:
     optional = rules is not None and any(isinstance(node, ast.Compare) and _sets(node) for node in ast.walk(rules))
     subclasses = engine is not None and "is_dict_subclass" in engine.bindings
     found: dict[object, object] = {}
-    for item in reader.annotated_fields(cls):
-        hint = reader.annotation(item)
+    for item in reader.classes.annotated_fields(cls):
+        hint = reader.classes.annotation(item)
         if isinstance(hint, Generic) and hint.origin in {"ClassVar", "InitVar"}:
             continue
         hints = _flat(hint)
         if subclasses:
             hints = [Symbol("dict") if _dict_subclass(reader, hint) else hint for hint in hints]
         keywords = _keywords(reader, item, hints, names, optional_text=optional)
-        default = reader.default(item)
+        default = reader.classes.default(item)
         found[item.name] = {"help": item.doc, **({} if default is NOTHING else {"default": default}), **keywords}
     return found
 
@@ -209,7 +210,7 @@ def _outside(hint: object) -> bool:
 def _is_dataclass(reader: Reader, cls: ClassRef) -> bool:
     names = [
         node.func if isinstance(node, ast.Call) else node
-        for item in reader.bases(cls)
+        for item in reader.classes.bases(cls)
         for node in item.node.decorator_list
     ]
     words = {
@@ -220,7 +221,7 @@ def _is_dataclass(reader: Reader, cls: ClassRef) -> bool:
 
 
 def _dict_subclass(reader: Reader, hint: object) -> bool:
-    return isinstance(hint, ClassRef) and "dict" in reader.base_names(hint)
+    return isinstance(hint, ClassRef) and "dict" in reader.classes.base_names(hint)
 
 
 # --- environment variables -------------------------------------------------------------------------------------------------
