@@ -24,7 +24,7 @@ NOW = datetime.now(UTC)
 KEYS = [
     *("name", "phase", "ready", "reason", "hint", "since", "restarts", "failures", "retry_at", "endpoint", "model"),
     *("engine", "rehearsal", "spec_hash", "supervisor", "containers", "gpus", "gpu_problem", "load", "updated_at"),
-    *("waiting", "alarms", "traffic", "power_cap_w", "crashes", "hosted", "fallback"),
+    *("waiting", "alarms", "traffic", "power_cap_w", "crashes", "hosted", "fallback", "quiet_until"),
 ]
 
 

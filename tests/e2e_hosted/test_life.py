@@ -7,6 +7,7 @@ import os
 import signal
 import tarfile
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +103,32 @@ def test_a_retry_after_is_kept(place: Place, deepseek: HostedEndpoint, as_date: 
     )
 
     assert (following.at - refused).total_seconds() > (3.9 if as_date else 4.9)  # a date has no fractions
+
+
+def test_a_retry_after_outlives_the_supervisor_and_a_spell_with_another_endpoint(
+    place: Place, deepseek: HostedEndpoint, nvidia: HostedEndpoint
+) -> None:
+    name = place.profile(deepseek.url, probes=EAGER)
+    place.up(name)
+    deepseek.be("limited", seconds=600, times=1)
+    place.await_phase("UNREADY")
+    first = place.supervisor()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: place.supervisor() is None, 20, "its end")
+    seen = len(deepseek.seen)
+    place.run("up", name, "--detach").ends(0)
+    told = eventually(lambda: place.supervisor() and place.status()["quiet_until"], 20, "the successor")
+
+    assert 0 < (datetime.fromisoformat(told) - datetime.now(UTC)).total_seconds() <= 601
+    place.run("status", name).ends(0, f"not asked again before {told}: its Retry-After")
+    assert len(deepseek.seen) == seen
+
+    place.profile(nvidia.url, model="not-served-there", probes=EAGER)
+    place.run("up", name, "--detach").ends(0)
+    eventually(lambda: "rolled-back" in {event.event for event in place.journal()}, 30, "the way back")
+    place.run("status", name).ends(0, f"not asked again before {told}: its Retry-After")
+    assert len(deepseek.seen) == seen
 
 
 def test_a_killed_supervisor_s_successor_goes_on_and_asks_for_no_completion_at_once(

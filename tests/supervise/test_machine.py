@@ -202,6 +202,18 @@ def test_a_start_that_waited_in_vain_says_for_what() -> None:
     assert step(state, late, _NO_RESTART)[0].reason.endswith("; it waited for the moon to answer: 503")
 
 
+@pytest.mark.parametrize(
+    ("seconds_ago", "phase"), [(-60, Phase.STARTING), (60, Phase.STARTING), (None, Phase.STOPPING)]
+)
+def test_the_deadlines_of_a_start_wait_out_the_patience_that_was_asked_for(
+    seconds_ago: int | None, phase: Phase
+) -> None:
+    state, sighting = standing(Phase.STARTING)
+    late = BEGINNING + timedelta(seconds=POLICY.startup_s + POLICY.stall_s + 1)
+    until = None if seconds_ago is None else late - timedelta(seconds=seconds_ago)
+    assert step(state, replace(sighting, now=late, quiet_until=until), _NO_RESTART)[0].phase is phase
+
+
 # ---- waiting --------------------------------------------------------------------------------------------------------
 
 

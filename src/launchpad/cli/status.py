@@ -130,6 +130,7 @@ def status_of(world: World, deployment: Deployment) -> dict[str, Any]:
         "crashes": snapshot.crashes,
         "hosted": snapshot.hosted,
         "fallback": fallback_of(world, snapshot.fallback),
+        "quiet_until": stamp(snapshot.quiet_until) if snapshot.quiet_until else None,
     }
 
 
@@ -195,6 +196,7 @@ def _unseen(world: World, deployment: Deployment, pid: int | None) -> dict[str, 
         "crashes": 0,
         "hosted": bool(spec and spec.hosted),
         "fallback": fallback_of(world, spec.fallback if spec else None),
+        "quiet_until": None,
     }
 
 
@@ -252,6 +254,7 @@ def _notes(view: dict[str, Any]) -> list[str]:
     return [
         *([", ".join(filter(None, marks))] if any(marks) else []),
         *([f"waits for {view['waiting']}"] if view["waiting"] else []),
+        *([f"quiet until {view['quiet_until']}"] if view["quiet_until"] and not _rests(view) else []),
         *([f"fallback {fallback_text(view['fallback'])}"] if view["fallback"] and not view["ready"] else []),
         *("! " + re.sub(r"^(GPU \d+) \(.*?\)", r"\1", alarm["message"]) for alarm in view["alarms"]),
     ]
@@ -323,6 +326,7 @@ def _one(world: World, view: dict[str, Any]) -> str:
         ("reason", view["reason"]),
         ("hint", view["hint"]),
         ("waits for", view["waiting"]),
+        ("quiet", _quiet_text(view["quiet_until"]) if view["quiet_until"] and not _rests(view) else None),
         ("endpoint", f"{view['endpoint']}/v1  (model {view['model']})" if view["endpoint"] else "unknown"),
         ("fallback", fallback_text(view["fallback"]) if view["fallback"] and not view["ready"] else None),
         ("traffic", _traffic_text(view["traffic"])),
@@ -334,6 +338,10 @@ def _one(world: World, view: dict[str, Any]) -> str:
         *(item for alarm in view["alarms"] for item in _alarm_lines(alarm)),
     ]
     return "\n".join(f"{name:<10}  {value}" for name, value in lines if value is not None)
+
+
+def _quiet_text(until: str) -> str:
+    return f"not asked again before {until}: its Retry-After"
 
 
 def _restarts_text(view: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from launchpad.supervise.hands import Hands
 from launchpad.supervise.lookout import Lookout
 from launchpad.supervise.machine import Body, Phase, Sighting, State, Verdict
 from launchpad.supervise.memory import MemoryWatch
+from launchpad.supervise.patience import ends, quiet_until, resumed
 from launchpad.supervise.power import PowerCap
 from launchpad.supervise.publish import Publisher, gpu_views
 from launchpad.supervise.snapshot import ContainerView, Snapshot
@@ -82,7 +83,6 @@ class Supervisor:
         self._copy = LogCopy(deployment.log_path)
         self._started: Start | None = None
         self._key: str | None = None
-        self._not_before = float("-inf")
         self._publisher = Publisher(deployment, clock)
         self._taken_over = False
         now = clock.now()
@@ -97,6 +97,7 @@ class Supervisor:
         self._state = snapshot.state if snapshot else State(Phase.STOPPED, now, "never started")
         self._course = Course(snapshot.load if snapshot else None, snapshot.ready_after_s if snapshot else None)
         self._crashes = snapshot.crashes if snapshot else 0
+        self._not_before = resumed(snapshot, clock)
 
     # ---- the outside's handles -------------------------------------------------------------------------------------
 
@@ -345,6 +346,7 @@ class Supervisor:
             renewal=self._wanted.renewal,
             rebooted=self._rebooted,
             probe=answers.seen(asked, self._wanted.spec) if asked else None,
+            quiet_until=ends(self._quiet(self._wanted.spec.endpoint), self._clock),
             progress_at=max(moved_at or self._lookout.hears_since, self._lookout.hears_since),
         )
 
@@ -450,14 +452,20 @@ class Supervisor:
             self._copy,
             self._wake.set,
             self._clock,
-            past=Past(self._state.probe_number, self._not_before, self._state.phase is Phase.UNREADY),
+            past=Past(self._state.probe_number, self._quiet(spec.endpoint), self._state.phase is Phase.UNREADY),
         )
 
     def _leave_start(self) -> None:
         if self._started is not None:
-            self._not_before = self._started.not_before
+            self._not_before[self._started.endpoint] = self._started.not_before
             self._started.close()
             self._started = None
+
+    def _quiet(self, endpoint: str) -> float:
+        """When ``endpoint`` may be asked again, on the steady clock."""
+        if self._started is not None and self._started.endpoint == endpoint:
+            return self._started.not_before
+        return self._not_before.get(endpoint, float("-inf"))
 
     def _clear(self) -> None:
         if self._started is not None and self._lookout.containers and self._body() != "running":
@@ -664,6 +672,7 @@ class Supervisor:
             proven=self._lives.proven(self._wanted.number),
             hosted=spec.hosted is not None,
             fallback=spec.fallback,
+            quiet_until=quiet_until(self._quiet(spec.endpoint), self._clock),
         )
 
 

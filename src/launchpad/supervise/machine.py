@@ -102,7 +102,7 @@ class Sighting:
     it is False. ``waits`` says what a start has to wait for, or why a hosted endpoint is asked in vain. ``stuck_since`` is
     since when requests run and no token comes, and ``stuck`` says how. ``lost`` is the verdict on a GPU that no restart brings
     back. ``renewal`` counts how often a person asked for a restart of what runs; ``rebooted`` says that the machine did since the
-    last look.
+    last look. ``quiet_until`` is when the patience ends, or ended, that a hosted endpoint asked for; None where it did not.
     """
 
     now: datetime
@@ -122,6 +122,7 @@ class Sighting:
     lost: Verdict | None = None
     renewal: int = 0
     rebooted: bool = False
+    quiet_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,7 @@ def _starting(state: State, sighting: Sighting, policy: Policy) -> tuple[State, 
         return ready, ()
     began = sighting.started_at  # a start that waited for its turn began later than its phase
     begun = state.since if began is None or began > sighting.now else max(state.since, began)
+    begun = max(begun, sighting.quiet_until or begun)  # no deadline runs while nobody may ask
     age = sighting.now - begun
     if age.total_seconds() > policy.startup_s:
         limit = show_duration(timedelta(seconds=policy.startup_s))

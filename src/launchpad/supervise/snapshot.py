@@ -109,7 +109,7 @@ class Snapshot:
     ``power_cap_w`` is the cap of each GPU that the profile asks for; ``crashes`` counts over the life of the name;
     ``boot_id`` is the kernel's name for the boot it was seen in;
     ``proven`` whether this very spec has been READY here; ``hosted`` that somebody else serves it; ``fallback`` names the hosted
-    profile that a person may turn to.
+    profile that a person may turn to; ``quiet_until`` is when an endpoint that asked for patience may be asked again.
     """
 
     version: int
@@ -136,3 +136,4 @@ class Snapshot:
     proven: bool = False
     hosted: bool = False
     fallback: str | None = None
+    quiet_until: datetime | None = None

@@ -16,6 +16,7 @@ from launchpad.runtime.base import LABEL_ROLE
 from launchpad.store.state import StartRecord
 from launchpad.supervise.liveness import Liveness
 from launchpad.supervise.machine import Phase
+from launchpad.supervise.patience import LONGEST
 from launchpad.supervise.snapshot import Load
 from launchpad.supervise.watch import Asker, LogWatch, readiness
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from launchpad.runtime.base import Container, Runtime
     from launchpad.supervise.watch import Asked, LogCopy
 
-#: The longest that a server's own Retry-After keeps us from asking, in seconds.
-_PATIENCE: Final = 3600.0
 #: The engine's metrics are read at least this often while it is READY, however seldom it likes to be asked for its health.
 _LOOK: Final = 5.0
 
@@ -74,7 +73,7 @@ class Start:
         )
         self._asker = Asker(prober, wake, clock, past.probe_number)
         self.liveness = Liveness(spec, clock, doubted=past.doubted)
-        self._not_before = past.not_before
+        self._not_before, self._heeded = past.not_before, past.probe_number
         self._asked_at = self._looked_at = float("-inf")
         self._asked_stage: str | None = None
         self._tries = 0
@@ -130,7 +129,7 @@ class Start:
 
     def ask_when_due(self, phase: Phase) -> None:
         """Ask what ``phase`` wants to know, one question at a time; at once where the load has reached another stage."""
-        if self._asker.busy or self._clock.monotonic() < self.not_before:
+        if self._clock.monotonic() < self.not_before or self._asker.busy:
             return
         now, stage, health = self._clock.monotonic(), self.stage, self._spec.health
         since = now - self._asked_at
@@ -161,12 +160,20 @@ class Start:
         return min(health.start_interval_s * 2.0 ** min(self._tries - 1, 16), health.unready_interval_s)
 
     @property
+    def endpoint(self) -> str:
+        """Who is asked."""
+        return self._spec.endpoint
+
+    @property
     def not_before(self) -> float:
         """When a hosted endpoint that asked for patience (Retry-After) may be asked again, on the steady clock."""
         last = self._asker.last()
-        if self._spec.hosted is None or last is None or last.answer.ok or last.answer.retry_after_s is None:
-            return self._not_before
-        return self._asked_at + min(last.answer.retry_after_s, _PATIENCE)
+        if self._spec.hosted is not None and last is not None and last.number != self._heeded:
+            self._heeded = last.number
+            if not last.answer.ok and last.answer.retry_after_s is not None:
+                ago = max(0.0, (self._clock.now() - last.finished_at).total_seconds())
+                self._not_before = self._clock.monotonic() - ago + min(last.answer.retry_after_s, LONGEST)
+        return self._not_before
 
     def follow(self, load: Load) -> Load:
         """``load`` with the stage and the counter that the log shows now."""
