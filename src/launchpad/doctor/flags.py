@@ -6,12 +6,12 @@ version found inside the image, else of the version a person names, else of the 
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from launchpad.doctor.finding import Finding
 from launchpad.engines.flags import lint
 from launchpad.engines.schemas import load_schema
+from launchpad.engines.tags import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from launchpad.deploy.spec import Spec
     from launchpad.doctor.case import ImageFacts
     from launchpad.engines.schemas import ArgumentSchema, EngineName
-
-#: Official images whose tag is the engine's version; other tags (latest, nightly, dev) say nothing.
-_TAGGED: Final = re.compile(r"(?:lmsysorg/sglang|vllm/vllm-openai):v(\d+\.\d+\.\d+(?:\.post\d+|rc\d+)?)(?:-[\w.-]+)?")
 
 
 def linted(spec: Spec) -> EngineName | None:
@@ -39,8 +36,7 @@ def version_of(spec: Spec, image: ImageFacts | None, given: str | None) -> str |
         return given
     if image is not None and image.engine == spec.engine and image.engine_version is not None:
         return image.engine_version
-    tag = _TAGGED.fullmatch(spec.own_image.named)
-    return tag.group(1) if tag else None
+    return release_of(spec.engine, spec.own_image.named)
 
 
 def schema_of(spec: Spec, version: str | None) -> ArgumentSchema | None:

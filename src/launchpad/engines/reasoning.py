@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
+from launchpad.engines import tags
 from launchpad.engines.schemas import version_key
 from launchpad.errors import LaunchpadError
 
@@ -211,9 +212,7 @@ WAYS: Final = (
 
 #: Repositories whose tags carry the engine's own version.
 _RELEASES: Final[Mapping[str, str]] = {
-    "vllm/vllm-openai": "vllm",
-    "lmsysorg/sglang": "sglang",
-    "nvcr.io/nvidia/tensorrt-llm/release": "trtllm",
+    **tags.ENGINES,
     "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime": "dynamo",
     "nvcr.io/nvidia/ai-dynamo/vllm-runtime": "dynamo",
     "nvcr.io/nvidia/ai-dynamo/sglang-runtime": "dynamo",
@@ -222,7 +221,6 @@ _RELEASES: Final[Mapping[str, str]] = {
 _HOSTS: Final[Mapping[str, str]] = {"api.deepseek.com": "deepseek-api", "integrate.api.nvidia.com": "nim"}
 #: Images of our own templates, and the release whose prompts they have: this fork's tag is between vLLM 0.25.1 and 0.26.0.
 _BUILDS: Final[Mapping[str, str]] = {"launchpad/vllm-ds4-sm120:20260717-f63bfd3d": "0.25.1"}
-_TAG: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:(?:rc|a|b)\d+)?(?:\.?post\d+)?)(?:-[A-Za-z0-9_.-]+)?")
 _FAMILIES: Final = (
     ("deepseek_v41", re.compile(r"deepseek-?v4[.-]?1")),
     ("deepseek_v4", re.compile(r"deepseek-?v4(?![.\d])")),
@@ -249,12 +247,7 @@ def short(text: str) -> Mode | None:
 
 def release_of(engine: str, image: str) -> str | None:
     """The engine's version by an official image's tag; None for every other image, and for tags that tell none."""
-    name = image.split("@", 1)[0].removeprefix("docker.io/")
-    repository, colon, tag = name.rpartition(":")
-    if not colon or _RELEASES.get(repository) != engine:
-        return None
-    matched = _TAG.fullmatch(tag)
-    return matched[1] if matched else None
+    return tags.release_of(engine, image, _RELEASES)
 
 
 def family_of(texts: Iterable[str | None]) -> str | None:
