@@ -140,6 +140,124 @@ def test_a_hub_that_ignores_ranges_sends_everything_again(
     assert seen[-1].done == seen[-1].total
 
 
+#: Tries again at once, twice, and then gives up.
+QUICK = (0.0, 0.0)
+PAGE = b"<html>your company has blocked this page</html>"
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        pytest.param(PAGE, f"the answer has {len(PAGE)} bytes instead of {3 * MIB + 7}", id="a proxy's page"),
+        pytest.param(b"", f"the answer has 0 bytes instead of {3 * MIB + 7}", id="nothing at all"),
+    ],
+)
+def test_a_whole_answer_of_another_length_is_given_up_after_a_while(
+    hub: StandInHub, tmp_path: Path, notes: Notes, page: bytes, says: str
+) -> None:
+    door = connect(endpoint=hub.endpoint, token=None, waits_s=QUICK)
+    hub.faults.page = page
+    with pytest.raises(HubError, match=f"cannot fetch {LARGE} of {REPO}: {says}") as raised:
+        fetch(door, door.find(REPO, "main"), tmp_path / "model", notes)
+
+    assert len(hub.ranges(LARGE)) == 1 + len(QUICK)
+    assert "it may be the page of a proxy" in (raised.value.hint or "")
+
+
+def test_an_empty_rest_is_given_up_after_a_while(hub: StandInHub, tmp_path: Path, notes: Notes) -> None:
+    door = connect(endpoint=hub.endpoint, token=None, waits_s=QUICK)
+    hub.faults.page, hub.faults.politely = b"", True
+    with pytest.raises(HubError, match=f"the answer ended at byte 0 of {3 * MIB + 7}"):
+        fetch(door, door.find(REPO, "main"), tmp_path / "model", notes)
+
+
+def test_a_proxys_page_costs_nothing_of_what_has_come(hub: StandInHub, tmp_path: Path, notes: Notes) -> None:
+    door = connect(endpoint=hub.endpoint, token=None, waits_s=QUICK)
+    remote = door.find(REPO, "main")
+    partial = tmp_path / "model" / NOTES / f"{LARGE}.{hub.sha256(LARGE)[:16]}.incomplete"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(hub.files[LARGE][:MIB])
+    hub.faults.page, hub.faults.pages = PAGE, 2
+    fetch(door, remote, tmp_path / "model", notes)
+
+    assert hub.ranges(LARGE) == [f"bytes={MIB}-"] * 3
+    assert content(tmp_path / "model") == hub.files
+
+
+def test_a_hub_that_ignores_ranges_and_breaks_at_the_same_place_is_given_up(
+    hub: StandInHub, tmp_path: Path, notes: Notes
+) -> None:
+    door = connect(endpoint=hub.endpoint, token=None, waits_s=QUICK)
+    hub.faults.cut_after, hub.faults.ignore_range = [MIB] * 100, True
+    with pytest.raises(HubError, match="the connection broke"):
+        fetch(door, door.find(REPO, "main"), tmp_path / "model", notes)
+
+    assert 2 + len(QUICK) >= len(hub.ranges(LARGE)) > 1
+
+
+def test_an_answer_that_is_longer_than_the_file_is_not_written_to_its_end(
+    hub: StandInHub, tmp_path: Path, notes: Notes
+) -> None:
+    door = connect(endpoint=hub.endpoint, token=None, waits_s=QUICK)
+    partial = tmp_path / "model" / NOTES / f"{LARGE}.{hub.sha256(LARGE)[:16]}.incomplete"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(hub.files[LARGE][:MIB])
+    hub.faults.page, hub.faults.politely = bytes(20 * MIB), True
+    seen: list[Fetched] = []
+    with pytest.raises(HubError, match="cannot trust"):
+        fetch(door, door.find(REPO, "main"), tmp_path / "model", notes, progress=seen.append)
+
+    assert max(now.moved for now in seen) < 10 * MIB
+
+
+def test_an_empty_file_is_made_without_being_asked_for(
+    hub: StandInHub, door: Hub, tmp_path: Path, notes: Notes
+) -> None:
+    hub.files["__init__.py"] = b""
+    fetch(door, door.find(REPO, "main"), tmp_path / "model", notes)
+
+    assert content(tmp_path / "model") == hub.files
+
+
+INTERRUPTED = """
+import _thread, sys, threading, time
+from pathlib import Path
+from launchpad.model.digest import Notes
+from launchpad.model.hub import Remote, RemoteFile, connect, fetch
+
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+door = connect(endpoint=sys.argv[3], token=None)
+remote = Remote("acme/small-model", "a" * 40, tuple(RemoteFile(f"{n}.safetensors", size, "b" * 64) for n in range(2)))
+threading.Timer(1, _thread.interrupt_main).start()
+begin = time.monotonic()
+try:
+    fetch(door, remote, folder, Notes(folder.parent / "notes"))
+except KeyboardInterrupt:
+    print(time.monotonic() - begin)
+"""
+
+
+def test_ctrl_c_ends_a_pull_that_is_hashing(hub: StandInHub, tmp_path: Path) -> None:
+    """Two files of 64 GiB that hold nothing: a minute's reading at the least."""
+    (tmp_path / "model").mkdir()
+    for number in range(2):
+        with (tmp_path / "model" / f"{number}.safetensors").open("wb") as file:
+            file.truncate(64 * 2**30)
+    words = (sys.executable, "-c", INTERRUPTED, str(tmp_path / "model"), str(64 * 2**30), hub.endpoint)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+    assert 1 <= float(ended.stdout) < 15, ended.stderr
+
+
+def test_ctrl_c_ends_a_pull_that_waits_for_a_hub_to_answer_rightly(hub: StandInHub, tmp_path: Path) -> None:
+    hub.faults.page, hub.faults.politely = b"", True
+    code = INTERRUPTED.replace('Remote("acme', 'door.find("acme/small-model", "main") or Remote("acme')
+    words = (sys.executable, "-c", code, str(tmp_path / "model"), "1", hub.endpoint)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+    assert 1 <= float(ended.stdout) < 15, ended.stderr
+
+
 def test_a_file_that_is_not_what_the_hub_publishes_is_thrown_away(
     hub: StandInHub, door: Hub, tmp_path: Path, notes: Notes
 ) -> None:

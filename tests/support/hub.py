@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,7 +41,9 @@ class Asked:
 class Faults:
     """What goes wrong. ``status`` of the hub's answers, the first ``times`` of them where that is set.
 
-    ``cut_after``: bytes of a CDN answer before the line goes dead, once for each number.
+    ``cut_after``: bytes of a CDN answer before the line goes dead, once for each number. ``page``: what a proxy answers with 200
+    where bytes of a large file were asked for, the first ``pages`` times where that is set; ``politely``: as the rest that was
+    asked for (206). ``slow_s``: seconds before each 64 KiB of a large file.
     """
 
     status: int | None = None
@@ -50,6 +53,10 @@ class Faults:
     spoil: set[str] = field(default_factory=set)
     ignore_range: bool = False
     names: dict[str, str] = field(default_factory=dict)
+    page: bytes | None = None
+    pages: int | None = None
+    politely: bool = False
+    slow_s: float = 0.0
 
 
 class StandInHub:
@@ -85,6 +92,15 @@ class StandInHub:
                 return self.faults.status
             self.faults.times -= 1
             return self.faults.status if self.faults.times >= 0 else None
+
+    def paged(self) -> bytes | None:
+        """What a proxy answers in the CDN's place, if it does."""
+        with self.lock:
+            if self.faults.page is None or self.faults.pages == 0:
+                return None
+            if self.faults.pages is not None:
+                self.faults.pages -= 1
+            return self.faults.page
 
     def info(self) -> dict[str, Any]:
         """What ``/api/models/REPO/revision/REV?blobs=true`` answers."""
@@ -168,6 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             self._end(404, b"", {})
             return
+        if (page := self.server.stand_in.paged()) is not None:
+            begin = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-")
+            polite = self.server.stand_in.faults.politely
+            size = len(self.server.stand_in.files[name])
+            tells = {"Content-Range": f"bytes {begin}-{int(begin) + len(page) - 1}/{size}"} if polite else {}
+            self._end(206 if polite else 200, page, tells)
+            return
         self._bytes(name, self.server.stand_in.files[name], {"ETag": f'"{sha256}"'}, cut=True)
 
     def _bytes(self, name: str, data: bytes, tells: dict[str, str], *, cut: bool = False) -> None:
@@ -192,8 +215,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        sent = body if cut_after is None else body[:cut_after]
+        slow_s = self.server.stand_in.faults.slow_s if self.server.cdn else 0.0
         try:
-            self.wfile.write(body if cut_after is None else body[:cut_after])
+            for place in range(0, len(sent), 2**16) if slow_s else ():
+                time.sleep(slow_s)
+                self.wfile.write(sent[place : place + 2**16])
+            if not slow_s:
+                self.wfile.write(sent)
         except OSError:
             self.close_connection = True  # whoever asked is gone
         if cut_after is not None:

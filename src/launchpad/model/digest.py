@@ -76,7 +76,7 @@ class Hashed:
 
 
 class Stopped(Exception):
-    """The hashing was told to stop; what it knows is written down."""
+    """The work was told to stop; what it knows, or has fetched, is written down."""
 
 
 class Notes:
@@ -191,9 +191,9 @@ def digests(
     return found
 
 
-def digest(path: Path, notes: Notes, *, checkpoint: int = CHECKPOINT) -> str:
-    """The SHA-256 of one file, in hex, in this thread."""
-    return _digest(path, notes, _Meter([path], lambda _: None), threading.Event(), checkpoint)
+def digest(path: Path, notes: Notes, *, stop: threading.Event | None = None, checkpoint: int = CHECKPOINT) -> str:
+    """The SHA-256 of one file, in hex, in this thread. Raises Stopped once ``stop`` is set, with how far it is written down."""
+    return _digest(path, notes, _Meter([path], lambda _: None), stop or threading.Event(), checkpoint)
 
 
 def _gathered(running: dict[Future[str], Path]) -> dict[Path, str]:

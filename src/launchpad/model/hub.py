@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from launchpad.errors import LaunchpadError
-from launchpad.model.digest import Note, Notes, digest
+from launchpad.model.digest import Note, Notes, Stopped, digest
 from launchpad.model.origin import NOTES
 from launchpad.units import show_bytes
 
@@ -81,10 +81,11 @@ class Fetched:
     file: str
 
 
-def connect(*, endpoint: str | None, token: str | None) -> Hub:
+def connect(*, endpoint: str | None, token: str | None, waits_s: Sequence[float] = WAITS_S) -> Hub:
     """The hub at ``endpoint``, None for the one that HF_ENDPOINT names; ``token`` None for HF_TOKEN or the file it is kept in.
 
-    Raises HubError where huggingface_hub is not installed.
+    ``waits_s``: seconds between attempts that bring nothing; after the last one it gives up. Raises HubError where huggingface_hub
+    is not installed.
     """
     try:
         from huggingface_hub import HfApi
@@ -94,7 +95,7 @@ def connect(*, endpoint: str | None, token: str | None) -> Hub:
             hint=f"pipx inject launchpad {_PACKAGE}, or in launchpad's virtual environment: pip install {_PACKAGE}",
         ) from error
     _utils().disable_progress_bars()
-    return Hub(HfApi(endpoint=endpoint, token=token, library_name="launchpad"))
+    return Hub(HfApi(endpoint=endpoint, token=token, library_name="launchpad"), waits_s)
 
 
 def _utils() -> Any:
@@ -105,8 +106,9 @@ def _utils() -> Any:
 class Hub:
     """A model hub; made by :func:`connect`."""
 
-    def __init__(self, api: HfApi) -> None:
+    def __init__(self, api: HfApi, waits_s: Sequence[float] = WAITS_S) -> None:
         self._api: Any = api  # what it answers is read field by field
+        self._waits_s = tuple(waits_s)
 
     def find(self, repo: str, revision: str) -> Remote:
         """The files of a repository at a revision, and the commit that it means now; raises HubError with the hub's reason."""
@@ -130,30 +132,45 @@ class Hub:
     def read(self, remote: Remote, file: RemoteFile, into: Any, stop: threading.Event) -> None:
         """Write the rest of ``file`` into ``into``, from where that stands; a broken line is taken up again where it broke.
 
-        Raises HubError once nothing has come for a while, or what ``into`` raises.
+        An answer that ends too early, however politely, is a broken line, too. Raises HubError once nothing new has come for a
+        while, Stopped, or what ``into`` raises.
         """
         from huggingface_hub import hf_hub_url
 
         url = hf_hub_url(remote.repo, file.name, revision=remote.commit, endpoint=self._api.endpoint)
         headers = _utils().build_hf_headers(token=self._api.token, library_name="launchpad")
-        waits = iter(WAITS_S)
-        while (begin := into.tell()) < file.size_bytes or file.size_bytes == 0:
-            try:
-                self._stream(url, headers, into, begin)
-            except _foreign() as error:
-                told = _told(error, remote.repo, remote.commit, file.name)
-                if into.tell() > begin:
-                    waits = iter(WAITS_S)
-                seconds = _wait_s(error, next(waits, None))
-                if isinstance(told, OSError) or seconds is None:
-                    raise told from None
-                if stop.wait(seconds):
-                    raise _Stopped from None
-            if file.size_bytes == 0:
+        waits, best = iter(self._waits_s), into.tell()
+        while (begin := into.tell()) < file.size_bytes:
+            if stop.is_set():
+                raise Stopped
+            told, error = self._attempt(url, headers, into, begin, remote, file)
+            if told is None:
                 return
+            if into.tell() > best:  # bytes that had come before are no progress
+                waits, best = iter(self._waits_s), into.tell()
+            seconds = _wait_s(error, next(waits, None))
+            if isinstance(told, OSError) or seconds is None:
+                raise told from None
+            if stop.wait(seconds):
+                raise Stopped
+
+    def _attempt(
+        self, url: str, headers: dict[str, str], into: Any, begin: int, remote: Remote, file: RemoteFile
+    ) -> tuple[Exception, Exception] | tuple[None, None]:
+        """Ask once; what went wrong, in our words and as it came, or None twice where the file is whole."""
+        try:
+            self._stream(url, headers, into, begin, file.size_bytes)
+        except _Other as error:
+            return _not_the_file(remote, file, str(error)), error
+        except _foreign() as error:
+            return _told(error, remote.repo, remote.commit, file.name), error
+        if (came := into.tell()) < file.size_bytes:
+            short = _not_the_file(remote, file, f"the answer ended at byte {came} of {file.size_bytes}")
+            return short, short
+        return None, None
 
     @staticmethod
-    def _stream(url: str, headers: dict[str, str], into: Any, begin: int) -> None:
+    def _stream(url: str, headers: dict[str, str], into: Any, begin: int, size: int) -> None:
         """One answer, written as it comes. The hub's library would wait for an hour, deaf to Ctrl-C, where the hub says so."""
         ranged = {"Range": f"bytes={begin}-"} if begin else {}
         # A compressed answer would have a length and ranges of its own.
@@ -162,14 +179,36 @@ class Hub:
             if response.status_code >= 400:
                 response.read()
             _utils().hf_raise_for_status(response)
+            if response.status_code != 206:
+                _refuse_other_length(response.headers, size)
             if begin and response.status_code != 206:
                 into.seek(0)
                 into.truncate()
             for chunk in response.iter_bytes():
                 into.write(chunk)
+                if into.tell() > size:  # it cannot be right any more, and may never end
+                    return
 
 
-def _wait_s(error: Exception, wait_s: float | None) -> float | None:
+class _Other(Exception):
+    """An answer that says of itself that it is not the file that was asked for."""
+
+
+def _refuse_other_length(headers: Any, size: int) -> None:
+    """Raises _Other for a whole answer of another length than the file's, before it costs us what has come."""
+    length = str(headers.get("Content-Length", ""))
+    if length.isdigit() and int(length) != size and not headers.get("Content-Encoding"):
+        raise _Other(f"the answer has {length} bytes instead of {size}")
+
+
+def _not_the_file(remote: Remote, file: RemoteFile, cause: str) -> HubError:
+    return HubError(
+        f"cannot fetch {file.name} of {remote.repo}: {cause}",
+        hint=f"it may be the page of a proxy or a login: look at HF_ENDPOINT and HTTPS_PROXY; then {_AGAIN}",
+    )
+
+
+def _wait_s(error: Exception | None, wait_s: float | None) -> float | None:
     """Seconds until it is worth asking again; None where it is not, or where it would be too long to sit through."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -239,10 +278,6 @@ def _gathered(running: Sequence[Future[str | None]]) -> Iterable[str]:
     return found
 
 
-class _Stopped(Exception):
-    """Another file failed, or a person pressed Ctrl-C."""
-
-
 class _Meter:
     def __init__(self, remote: Remote, progress: Callable[[Fetched], None]) -> None:
         self._lock = threading.Lock()
@@ -300,13 +335,13 @@ class _Work:
         with partial.open("r+b" if partial.exists() else "wb") as stream:
             stream.seek(begin)
             self.meter.add(file.name, begin, moved=False)
-            if begin < file.size_bytes or file.size_bytes == 0:
+            if begin < file.size_bytes:
                 self.hub.read(self.remote, file, _Counted(stream, self, file.name), self.stop)
 
     def _is_right(self, path: Path, file: RemoteFile) -> bool:
         if file.sha256 is not None:
-            return digest(path, self.notes) == file.sha256
-        return file.blob is None or git_blob(path, file.size_bytes) == file.blob
+            return digest(path, self.notes, stop=self.stop) == file.sha256
+        return file.blob is None or git_blob(path, file.size_bytes, self.stop) == file.blob
 
     def _note(self, file: RemoteFile, target: Path) -> None:
         """What `hf download` notes (commit, ETag, time), and the hash, so that a lock need not read the file again."""
@@ -330,7 +365,7 @@ class _Counted:
 
     def write(self, data: bytes) -> int:
         if self._work.stop.is_set():
-            raise _Stopped
+            raise Stopped
         written = self._stream.write(data)
         self._work.meter.add(self._name, written, moved=True)
         return written
@@ -349,11 +384,13 @@ class _Counted:
         return self._stream.tell()
 
 
-def git_blob(path: Path, size: int) -> str:
-    """The SHA-1 that git knows a file's content by; the hub publishes it for files that are not in LFS."""
+def git_blob(path: Path, size: int, stop: threading.Event | None = None) -> str:
+    """The SHA-1 that git knows a file's content by; the hub publishes it for files that are not in LFS. Raises Stopped."""
     found = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(1024 * 1024):
+            if stop is not None and stop.is_set():
+                raise Stopped
             found.update(chunk)
     return found.hexdigest()
 
