@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launchpad.deploy.build import (
+    LABEL_ARGS,
     LABEL_CONTEXT,
     LABEL_TEMPLATE,
     _environment,
@@ -220,9 +221,13 @@ def test_a_link_to_a_file_beside_it_is_followed(tmp_path: Path) -> None:
 # -- labels --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_labels_name_the_template_and_the_hash_of_what_went_in() -> None:
+def test_the_labels_name_the_template_its_arguments_and_the_hash_of_what_went_in() -> None:
     context = {"Dockerfile": b"FROM a"}
-    assert build_labels("demo", context) == {LABEL_TEMPLATE: "demo", LABEL_CONTEXT: context_hash(context)}
+    assert build_labels("demo", context, {"b": 2, "a": "x"}) == {
+        LABEL_TEMPLATE: "demo",
+        LABEL_CONTEXT: context_hash(context),
+        LABEL_ARGS: '{"a": "x", "b": "2"}',
+    }
 
 
 def test_a_file_and_the_same_bytes_have_one_hash(tmp_path: Path) -> None:

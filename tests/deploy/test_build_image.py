@@ -11,13 +11,13 @@ from launchpad.deploy.build import (
     LABEL_BASE,
     Needs,
     Recipe,
-    bases,
     build_context,
     make_image,
     making_of,
     max_jobs,
     needs_of,
 )
+from launchpad.deploy.dockerfile import bases
 from launchpad.errors import ImageError
 from launchpad.runtime.base import RuntimeInfo, Transfer
 from tests.fakes.runtime import FakeRuntime, fake_image

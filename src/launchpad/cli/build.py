@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from launchpad.clock import Clock
     from launchpad.deploy.build import Recipe
     from launchpad.profiles.catalog import Loaded
-    from launchpad.runtime.base import Image, RuntimeInfo, Transfer
+    from launchpad.runtime.base import Image, Runtime, RuntimeInfo, Transfer
 
 _EXIT_INTERRUPTED = 130
 _EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -166,13 +166,33 @@ def _print(recipe: Recipe, clock: Clock, *, as_json: bool) -> None:
 
 
 def _make(world: World, recipe: Recipe, tell: _Teller, *, no_cache: bool) -> Image:
-    from launchpad.deploy.build import make_image
+    with building(world, recipe), tell.live() as progress:
+        return make(world, recipe, world.runtime, progress, tell.remark, no_cache=no_cache)
+
+
+@contextlib.contextmanager
+def building(world: World, recipe: Recipe) -> Iterator[None]:
+    """Be the only one who builds from this template, whichever command does; raises BusyError naming the other."""
     from launchpad.store.lock import held
 
+    with held(world.store.rig_lock.with_name(f"build-{recipe.template}.lock"), f"build {recipe.reference}"):
+        yield
+
+
+def make(
+    world: World,
+    recipe: Recipe,
+    runtime: Runtime,
+    progress: Callable[[Transfer], None],
+    say: Callable[[str], None],
+    *,
+    no_cache: bool = False,
+) -> Image:
+    """Build it now, inside :func:`building`."""
+    from launchpad.deploy.build import make_image
+
     checked_at = world.clock.now().isoformat(timespec="seconds")
-    lock = world.store.rig_lock.with_name(f"build-{recipe.template}.lock")
-    with held(lock, f"build {recipe.reference}"), tell.live() as progress:
-        return make_image(recipe, world.runtime, checked_at, progress, tell.remark, no_cache=no_cache)
+    return make_image(recipe, runtime, checked_at, progress, say, no_cache=no_cache)
 
 
 def _built(reference: str, image: Image, took: float) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 
 from launchpad.cli.fallback import fallback_findings
 from launchpad.deploy.lock import IDS as LOCK_IDS
-from launchpad.deploy.observe import Observed, observe, ours
+from launchpad.deploy.observe import Observed, Origin, observe, ours
 from launchpad.deploy.plan import Plan, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
 from launchpad.doctor.checks import preflight
@@ -113,6 +113,7 @@ def draft(
 
         spec = rehearse(spec, wish.rehearsal, image.id if image else None)
     found = observe(spec, runtime, world.owner) if runtime else Observed()
+    found = replace(found, origin=None if fetched else _origin(world, wish, found.image))
     warm = spec.cache is not None and found.cache_exists and world.store.cache_warmed(spec.cache.volume) is not None
     made = make_plan(
         spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
@@ -297,7 +298,7 @@ def fetch(world: World, wish: Wish, drawn: Draft, runtime: Runtime, progress: Ca
 
         ensure_image(runtime)
     elif "build" in actions:
-        _build(world, wish.loaded, drawn.spec, runtime, progress)
+        _build(world, wish.loaded, runtime, progress)
     elif "pull" in actions:
         runtime.pull(drawn.spec.own_image.reference, progress)
 
@@ -350,20 +351,37 @@ def _eyes(world: World, published: tuple[str, int] | None, runtime: Runtime | No
     return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published, room)
 
 
-def _build(world: World, loaded: Loaded, spec: Spec, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
-    from launchpad.deploy.build import Recipe, make_image, template_path
-    from launchpad.deploy.pinned import places_of
+def _build(world: World, loaded: Loaded, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
+    from launchpad.cli.build import building, make, recipe_of
     from launchpad.runtime.base import Transfer
 
-    template = spec.own_image.build_template
-    if template is None:
-        raise ImageError(f"cannot build {spec.own_image.reference}: the profile names no template")
-    folder = template_path(template, world.templates())
-    args = dict(spec.own_image.build_args)
-    places = places_of(loaded.layers, args)
-    recipe = Recipe(spec.own_image.reference, template, args, folder, world.environ, runtime.info(), places=places)
-    checked_at = world.clock.now().isoformat(timespec="seconds")
-    make_image(recipe, runtime, checked_at, progress, lambda remark: progress(Transfer(remark)))
+    recipe = recipe_of(world, loaded, runtime.info())
+    with building(world, recipe):
+        make(world, recipe, runtime, progress, lambda remark: progress(Transfer(remark)))
+
+
+def _origin(world: World, wish: Wish, image: Image | None) -> Origin | None:
+    """Where an image that is made here stands to what the profile would build now; None where nothing is to be compared.
+
+    A digest in the profile says itself which image it is.
+    """
+    from launchpad.cli.build import recipe_of
+    from launchpad.deploy.origin import origin_of
+
+    wanted = wish.loaded.profile.image
+    if (
+        image is None
+        or wish.rehearsal is not None
+        or wanted is None
+        or wanted.build is None
+        or wanted.digest is not None
+    ):
+        return None
+    try:
+        recipe = recipe_of(world, wish.loaded, None)
+    except NotFoundError as error:
+        return Origin("unknown", (error.message,))
+    return origin_of(image, recipe)
 
 
 def refuse(drawn: Draft) -> None:

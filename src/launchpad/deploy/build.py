@@ -15,6 +15,7 @@ arguments are fit for a build at all is :mod:`launchpad.deploy.pinned`'s to say.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from launchpad.deploy.dockerfile import bases, frontend
 from launchpad.deploy.pinned import NOWHERE, Places, refuse_floating, refuse_unfit
 from launchpad.errors import ImageError, NotFoundError
 from launchpad.runtime.base import LABEL_PREFIX, RuntimeInfo
@@ -42,8 +44,11 @@ if TYPE_CHECKING:
 
 #: The template's name, on an image that launchpad built.
 LABEL_TEMPLATE: Final = f"{LABEL_PREFIX}template"
-#: SHA-256 of the build context, on an image that launchpad built: a different one means that the template or its arguments changed.
+#: SHA-256 of the build context, on an image that launchpad built: a different one means that the template or its arguments changed,
+#: or that the other builder made it (:mod:`launchpad.deploy.origin` compares).
 LABEL_CONTEXT: Final = f"{LABEL_PREFIX}build-context"
+#: The build arguments as the profile said them, a JSON object of text sorted by name, on an image that launchpad built.
+LABEL_ARGS: Final = f"{LABEL_PREFIX}build-args"
 
 #: What the base image was when the image was built: the registry's digest, else the image's id.
 LABEL_BASE: Final = f"{LABEL_PREFIX}pin.base-image-digest"
@@ -62,7 +67,6 @@ PROXY_SETTINGS: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", 
 
 _URL_SETTINGS: Final = frozenset({"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-_FROM = re.compile(r"^FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*$", re.IGNORECASE | re.MULTILINE)
 _ARG = re.compile(r"^ARG\s+(\w+)", re.IGNORECASE | re.MULTILINE)
 _SUFFIX: Final = ".j2"
 _GIB: Final = 1 << 30
@@ -118,18 +122,6 @@ def build_context(
     if "Dockerfile" not in context:
         raise _cannot(template_dir, "it has neither Dockerfile.j2 nor Dockerfile")
     return dict(sorted(context.items()))
-
-
-def bases(dockerfile: str) -> tuple[str, ...]:
-    """The images that a Dockerfile is built FROM, without its own stages and ``scratch``, each once."""
-    found: dict[str, None] = {}
-    stages = {"scratch"}
-    for match in _FROM.finditer(dockerfile):
-        if match["image"].lower() not in stages:
-            found[match["image"]] = None
-        if match["stage"]:
-            stages.add(match["stage"].lower())
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +227,14 @@ def making_of(recipe: Recipe, checked_at: str, free_bytes: int | None) -> Making
             "classic builder: finished steps are kept, but no compiler cache lives through an interrupted one"
         )
     found = bases(dockerfile)
-    for base in found:
+    reader = frontend(dockerfile)
+    for base in (*found, *([reader] if reader else [])):
         refuse_floating(recipe.template, base, recipe.args, recipe.places)
     return Making(
         recipe.reference,
         context,
         {**pip_build_args(recipe.environ), **{name: value for name, value in own.items() if name in declared}},
-        build_labels(recipe.template, context),
+        build_labels(recipe.template, context, recipe.args),
         found,
         buildkit,
         tuple(remarks),
@@ -334,9 +327,10 @@ def context_hash(context: Mapping[str, bytes | Path]) -> str:
     return total.hexdigest()
 
 
-def build_labels(template: str, context: Mapping[str, bytes | Path]) -> dict[str, str]:
-    """Labels for the image: which template it is made from, and the hash of what went in."""
-    return {LABEL_TEMPLATE: template, LABEL_CONTEXT: context_hash(context)}
+def build_labels(template: str, context: Mapping[str, bytes | Path], args: Mapping[str, str | int]) -> dict[str, str]:
+    """Labels for the image: which template it is made from, with which arguments, and the hash of what went in."""
+    said = json.dumps({name: str(value) for name, value in sorted(args.items())})
+    return {LABEL_TEMPLATE: template, LABEL_CONTEXT: context_hash(context), LABEL_ARGS: said}
 
 
 def pip_build_args(environ: Mapping[str, str]) -> dict[str, str]:

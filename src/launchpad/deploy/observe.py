@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from launchpad.runtime.base import LABEL_OWNER, Container, Image
 
@@ -19,14 +19,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an image stands to its profile's recipe.
+
+    ``recipe``: it is what would be built now. ``pins``: its pins are others, ``changes`` says which where the labels tell;
+    ``template``: its pins are the same, and the template's own files are not. ``nobody``: it has no label of a build.
+    ``unknown``: the recipe cannot be rendered, ``changes`` says why.
+    """
+
+    kind: Literal["recipe", "pins", "template", "nobody", "unknown"]
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """A deployment as found: its containers, strangers under its name, its image, and whether the volumes are there."""
+    """A deployment as found: its containers, strangers under its name, its image, and whether the volumes are there.
+
+    ``origin`` says where an image that is made here stands to what its profile would build now; None: nobody has compared.
+    """
 
     containers: tuple[Container, ...] = ()
     strangers: tuple[Container, ...] = ()
     image: Image | None = None
     cache_exists: bool = False
     hub_exists: bool = False
+    origin: Origin | None = None
 
 
 def ours(containers: Iterable[Container], owner: str) -> tuple[Container, ...]:

@@ -1,9 +1,10 @@
 """What a profile may say to a template: its build arguments, vetted before anything is rendered or run.
 
 The end of an argument's name says what it is: ``commit`` and ``deepgemm_commit`` are hashes, ``base_image`` is an image. Refused is
-a source that may be something else tomorrow (a branch, a tag alone, part of a hash, ``latest``), and what can be no value of its
-kind: an architecture that no card has, a date that is none, a URL that git would read as an option. An argument of no known kind
-may be anything printable. This module reads where a profile says its arguments; it renders nothing and asks no network.
+a source that may be something else tomorrow (a repository without a commit, a branch, a tag alone, part of a hash, ``latest``), and
+what can be no value of its kind: an architecture that no card has, a date that is none, a URL that git would read as an option. An
+argument of no known kind may be anything printable that carries no password. This module reads where a profile says its arguments;
+it renders nothing and asks no network.
 """
 
 from __future__ import annotations
@@ -57,6 +58,25 @@ _ARCH = re.compile(r"(\d+\.\d)[af]?(?:\+PTX)?", re.ASCII)
 #: A password in a URL of any scheme or in scp's form, and any user over HTTP, where a token goes as one: git would use it, and an
 #: image's history would keep it. The bare user of ``ssh://git@...`` is no secret.
 _WITH_USER = re.compile(r"https?://[^/]*@|[a-z][a-z0-9+.-]*://[^/:]*:[^/]*@|[^/@:]*:[^/]*@", re.IGNORECASE)
+#: The same in a URL anywhere in a value (an index may be several), and what a query calls a secret. scp's form is left out: it
+#: looks like an image with a digest.
+_SECRET_URL = re.compile(
+    r"https?://[^/\s]*@|[a-z][a-z0-9+.-]*://[^/:\s]*:[^/\s]*@"
+    r"|://\S*[?&](?:[a-z0-9_-]*(?:token|secret|signature)|passw(?:or)?d|api_?key|auth|sig)=",
+    re.IGNORECASE,
+)
+#: What else may name the commit of a repository. A whole hash in one of them is as good as ``commit``.
+_REVISIONS: Final = ("branch", "ref", "rev", "revision")
+_REPOSITORIES: Final = ("repository", "repo")
+#: Words with which a tag says that it is pushed again and again, at its front or, for those that say nothing else, anywhere. A hash
+#: or a day behind the word fixes it (``nightly-f63bfd3d``).
+_MOVING = re.compile(
+    r"(?:latest|dev|devel|develop|nightly|main|master|head|edge|stable|testing|unstable|rolling|canary|current|snapshot|lts)"
+    r"(?:[-_.](?!.*[0-9a-f]{7}).*)?"
+    r"|(?:.*[-_.])?(?:latest|nightly|rolling|canary)(?:[-_.](?!.*[0-9a-f]{7}).*)?",
+    re.IGNORECASE,
+)
+_GIT_VALUE = re.compile(r"git\+\w+://(?P<place>[^@#]+)(?:@(?P<at>[^#]*))?(?:#.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +98,13 @@ _WHOLE: Final = _kind(r"\d{1,18}", "a whole number", "write it with digits alone
 
 #: By the end of an argument's name. A tag or a digest that is empty is none.
 _KINDS: Final = {
-    "repository": _kind(
-        r"(?:(?:https?|ssh|git|file)://|[A-Za-z0-9][\w.-]*@\w[\w.-]*:)(?!-)[\w.~/@:%+,=-]+",
-        "a URL that git can fetch from",
-        'write it as "https://github.com/vllm-project/vllm.git"',
+    **dict.fromkeys(
+        _REPOSITORIES,
+        _kind(
+            r"(?:(?:https?|ssh|git|file)://|[A-Za-z0-9][\w.-]*@\w[\w.-]*:)(?!-)[\w.~/@:%+,=-]+",
+            "a URL that git can fetch from",
+            'write it as "https://github.com/vllm-project/vllm.git"',
+        ),
     ),
     "tag": _kind(
         r"(?!.*(?:\.\.|//|@\{))(?:\w[\w./+@-]*)?", "the name of a git tag", 'write it as "v1.2.3", or "" for none'
@@ -148,7 +171,7 @@ def refuse_unfit(template: str, args: Mapping[str, str | int], places: Places = 
 
     A branch moves every day and a tag may be moved; a hash names its content, and only a whole one is that.
     """
-    for look in (_misshapen, _loose):
+    for look in (_misshapen, _loose, _unpinned):
         for name, value in args.items():
             if wrong := look(name, str(value), args):
                 cause, hint = wrong
@@ -156,12 +179,18 @@ def refuse_unfit(template: str, args: Mapping[str, str | int], places: Places = 
 
 
 def refuse_floating(template: str, base: str, args: Mapping[str, str | int], places: Places = NOWHERE) -> None:
-    """Raise ImageError for a base image that names neither a version nor a digest, or a digest that is none."""
+    """Raise ImageError for a base image that names neither a version nor a digest, or a digest that is none.
+
+    ``base`` is any image that a Dockerfile takes something from. A tag that moves (``latest``, ``nightly``) is no version.
+    """
     name, at, digest = base.partition("@")
     version = name.rpartition("/")[2].partition(":")[2]
-    if at and not _DIGEST.fullmatch(digest):
+    if "$" in base:
+        cause = f"its base image {base} is named by a variable that has no value"
+        hint = "give that ARG a default before the first FROM, or make it an argument of the template"
+    elif at and not _DIGEST.fullmatch(digest):
         cause, hint = f"its base image {base} names a digest that is none", _digest_of(name)
-    elif not at and version in {"", "latest"}:
+    elif not at and (not version or _MOVING.fullmatch(version)):
         cause = f"its base image {base} is pinned to nothing"
         hint = f"name a version, or better a digest: {_digest_of(base)}"
     else:
@@ -174,9 +203,10 @@ _Wrong = tuple[str, str]
 
 
 def _misshapen(name: str, value: str, args: Mapping[str, str | int]) -> _Wrong | None:
-    if _is(name, "repository") and _WITH_USER.match(value):
+    repository = _is(name, *_REPOSITORIES)
+    if (repository and _WITH_USER.match(value)) or _SECRET_URL.search(value):
         cause = f"{name} carries a user or password, which the image's history and labels would keep"
-        return cause, "name the repository without one"
+        return cause, f"name the {'repository' if repository else 'URL'} without one"
     if not value.isprintable():
         return f"{_shown(name, value)}: it holds a control character, such as the end of a line", "take it out"
     if _is(name, "arch_list"):
@@ -203,13 +233,39 @@ def _strange_architecture(name: str, value: str) -> _Wrong | None:
 def _loose(name: str, value: str, args: Mapping[str, str | int]) -> _Wrong | None:
     if _is(name, "commit"):
         prefix = name.removesuffix("commit")
-        source, tag = str(args.get(f"{prefix}repository", "URL")), str(args.get(f"{prefix}tag", ""))
-        return None if _HASH.fullmatch(value) else _no_hash(name, value, source, tag)
+        return None if _HASH.fullmatch(value) else _no_hash(name, value, *_source(prefix, args))
+    if _is(name, *_REVISIONS):
+        prefix = name.removesuffix(_ending(name, _REVISIONS))
+        if not value or _HASH.fullmatch(value):
+            return None
+        cause = f"{_shown(name, value)}: a branch or a tag, which may be something else tomorrow"
+        return cause, f"call it {prefix}commit: {_tells(_source(prefix, args)[0], f'{value}*')}"
     prefix = name.removesuffix("tag")
     if _is(name, "tag") and value and args.get(f"{prefix}commit") is None:
         cause = f"{_shown(name, value)} and {prefix}commit is missing: a tag can be moved"
-        return cause, _tells(str(args.get(f"{prefix}repository", "URL")), f"refs/tags/{value}*")
+        return cause, _tells(_source(prefix, args)[0], f"refs/tags/{value}*")
+    if (pip := _GIT_VALUE.fullmatch(value)) is not None and not _HASH.fullmatch(pip["at"] or ""):
+        cause = f"{_shown(name, value)}: it names no commit, and what is there may be something else tomorrow"
+        return cause, f"put @ and the commit behind it; {_tells(value[4:].partition('#')[0].partition('@')[0], 'HEAD')}"
     return None
+
+
+def _unpinned(name: str, value: str, args: Mapping[str, str | int]) -> _Wrong | None:
+    """A repository whose commit nobody says, under any of the names that one has."""
+    if not _is(name, *_REPOSITORIES):
+        return None
+    prefix = name.removesuffix(_ending(name, _REPOSITORIES))
+    if any(_HASH.fullmatch(str(args.get(f"{prefix}{ending}", ""))) for ending in ("commit", *_REVISIONS)):
+        return None
+    tag = str(args.get(f"{prefix}tag", ""))
+    cause = f"{_shown(name, value)} and {prefix}commit is missing: what is built would change with every push"
+    return cause, _tells(value, f"refs/tags/{tag}*" if tag else "HEAD")
+
+
+def _source(prefix: str, args: Mapping[str, str | int]) -> tuple[str, str]:
+    """Repository and tag that the arguments of one source name; ``URL`` stands for a repository that nobody said."""
+    said = (args.get(f"{prefix}{ending}") for ending in _REPOSITORIES)
+    return str(next((url for url in said if url), "URL")), str(args.get(f"{prefix}tag", ""))
 
 
 def _no_hash(name: str, value: str, source: str, tag: str) -> _Wrong:
@@ -240,8 +296,13 @@ def _digest_of(image: str) -> str:
     return f"sha256: and 64 digits, what stands behind the @ in this: {command}"
 
 
-def _is(name: str, ending: str) -> bool:
-    return name == ending or name.endswith(f"_{ending}")
+def _is(name: str, *endings: str) -> bool:
+    return any(name == ending or name.endswith(f"_{ending}") for ending in endings)
+
+
+def _ending(name: str, endings: Iterable[str]) -> str:
+    """Which of ``endings`` the name has; it has one."""
+    return next(ending for ending in endings if _is(name, ending))
 
 
 def _shown(name: str, value: str) -> str:

@@ -15,7 +15,7 @@ from launchpad.units import show_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from launchpad.deploy.observe import Observed
+    from launchpad.deploy.observe import Observed, Origin
     from launchpad.deploy.spec import Spec
     from launchpad.runtime.base import ContainerSpec
 
@@ -63,9 +63,10 @@ def make_plan(
     steps = [*([] if fetched else _image_steps(spec, found)), *_volume_steps(spec, found, warm=warm)]
     drifted = [item for item in found.containers if item.labels.get(LABEL_SPEC_HASH) != spec.hash]
     running = [item for item in found.containers if item.running]
-    if running and not drifted and all(step.action == "pull" for step in steps):
+    if running and not drifted and all(step.action in {"pull", "keep"} for step in steps):
         state = phase.lower() if phase else "running"
-        cause = f"already {state}, spec unchanged" + (", unless the pull brings another image" if steps else "")
+        pulls = any(step.action == "pull" for step in steps)
+        cause = f"already {state}, spec unchanged" + (", unless the pull brings another image" if pulls else "")
         return Plan((*steps, *(PlanStep("keep", f"container {item.name}", cause) for item in running)))
     changes = changed(before, spec) if before is not None and drifted else ()
     cause = _cause(found, changes, drifted=bool(drifted), steps=steps)
@@ -96,7 +97,7 @@ def _cause(found: Observed, changes: tuple[str, ...], *, drifted: bool, steps: l
     if drifted:
         return _first(changes) or "spec hash changed"
     if any(item.running for item in found.containers):
-        return steps[0].cause if steps else "asked"
+        return next((step.cause for step in steps if step.action != "keep"), "asked")
     return "ended, left behind"
 
 
@@ -112,12 +113,28 @@ def _image_steps(spec: Spec, found: Observed) -> list[PlanStep]:
     if image.build_template is not None:
         if found.image is None:
             return [PlanStep("build", target, f"not present; made from template {image.build_template}")]
-        return []
+        return _rebuild_steps(spec, target, found.origin)
     if image.pull == "always":
         return [PlanStep("pull", target, "the profile says pull = always")]
     if found.image is None and image.pull == "missing":
         return [PlanStep("pull", target, "not present on this Docker Engine")]
     return []
+
+
+def _rebuild_steps(spec: Spec, target: str, origin: Origin | None) -> list[PlanStep]:
+    """An image with other pins than the profile's is built again; any other difference is told, and a person decides."""
+    template, again = spec.own_image.build_template, f"launchpad build {spec.name}"
+    if origin is None or origin.kind == "recipe":
+        return []
+    if origin.kind == "pins":
+        said = f": {_first(origin.changes)}" if origin.changes else ", or its template did"
+        return [PlanStep("build", target, f"its pins changed since it was built{said}")]
+    told = {
+        "template": f"template {template} changed since it was built, its pins did not",
+        "nobody": f"no label says that it was built from template {template}",
+        "unknown": f"it cannot be compared with template {template}: {_first(origin.changes)}",
+    }[origin.kind]
+    return [PlanStep("keep", target, f"{told}; taken as it is, {again} makes it anew")]
 
 
 def _volume_steps(spec: Spec, found: Observed, *, warm: bool) -> list[PlanStep]:
