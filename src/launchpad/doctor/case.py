@@ -108,12 +108,7 @@ class Case:
 
     @property
     def model_family(self) -> str | None:
-        """``deepseek_v4``, ``deepseek_v41`` or what config.json calls it; by the model's name where no checkpoint was read."""
+        """``deepseek_v4``, ``deepseek_v41`` or what config.json calls it; by names and parsers where no checkpoint was read."""
         if self.checkpoint is not None and self.checkpoint.config.model_type:
             return self.checkpoint.config.model_type
-        if self.spec is None:
-            return None
-        name = f"{self.spec.model} {self.spec.model_path or ''}".lower().replace("_", "-")
-        if "deepseek-v4.1" in name or "deepseek-v41" in name:
-            return "deepseek_v41"
-        return "deepseek_v4" if "deepseek-v4" in name else None
+        return self.spec.served.family if self.spec is not None else None

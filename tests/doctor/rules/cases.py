@@ -49,7 +49,8 @@ def table(base: str, **changes: Any) -> dict[str, Any]:
     for key, value in changes.items():
         if isinstance(value, dict):
             merged = {**made.get(key, {}), **value}
-            made[key] = {name: item for name, item in merged.items() if item is not None}
+            kept = {name: item for name, item in merged.items() if item is not None}
+            made.update({key: kept} if kept or key in made else {})
         elif value is None:
             made.pop(key, None)
         else:
@@ -93,8 +94,11 @@ def two(**changes: Any) -> dict[str, Any]:
 
 
 def other_model(**changes: Any) -> dict[str, Any]:
-    """The changes that make it another model than DeepSeek V4."""
-    return {"model": {"path": "/mnt/models/qwen", "served_name": "qwen"}, **changes}
+    """The changes that make it another model than DeepSeek V4, in every word that would tell."""
+    serving = {"reasoning_parser": None, "tool_call_parser": None, **changes.pop("serving", {})}
+    arguments = {"tokenizer-mode": None, **changes.pop("engine_args", {})}
+    model = {"path": "/mnt/models/qwen", "served_name": "qwen", "source": None}
+    return {"model": model, "serving": serving, "engine_args": arguments, **changes}
 
 
 def named(model: str, **changes: Any) -> dict[str, Any]:

@@ -221,7 +221,9 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
         vllm(image={"reference": "vllm/vllm-openai:muse-glimmer"}),
         vllm(image={"reference": "vllm/vllm-openai:muse-glimmer"}, inspected=inspected(deep_gemm=vendored(sm120=True))),
     ),
-    "model.larger-than-gpus": Example(sglang(checkpoint=checkpoint(510)), sglang(checkpoint=checkpoint(160))),
+    "model.larger-than-gpus": Example(
+        sglang(checkpoint=checkpoint(510, quantization="fp8")), sglang(checkpoint=checkpoint(160, quantization="fp8"))
+    ),
     "model.v4-pro-too-large": Example(sglang(**named("DeepSeek-V4-Pro")), sglang(**named("DeepSeek-V4-Flash"))),
     "model.v41-on-sm120": Example(sglang(**named("DeepSeek-V4.1-Flash")), sglang(**named("DeepSeek-V4-Flash-0731"))),
     "model.v4-before-hopper": Example(vllm(A100, **ANY_CARD), vllm(H100, **ANY_CARD)),
@@ -416,7 +418,9 @@ VLLM_EXAMPLES: Mapping[str, Example] = {
 }
 
 TRTLLM_EXAMPLES: Mapping[str, Example] = {
-    "trtllm.sm120": Example(generic(*SERVE, **TRTLLM), generic(*SERVE, **TRTLLM, **other_model())),
+    "trtllm.sm120": Example(
+        generic(*SERVE, **TRTLLM), generic("trtllm-serve", "/models/qwen", **TRTLLM, **other_model())
+    ),
     "trtllm.before-blackwell": Example(generic(*SERVE, facts=A100, **TRTLLM), generic(*SERVE, **TRTLLM)),
     "trtllm.pin": Example(
         generic(

@@ -22,6 +22,7 @@ MATRIX = {
     "0.25.1": ["vllm.flashinfer-old"],
     "0.26.0": [],
     "0.26.0-cu129": [],
+    "0.27.0-cu129-x86_64": ["deepgemm.broken-pair"],
     "0.27.0": ["deepgemm.broken-pair"],
     "0.27.1": ["deepgemm.broken-pair"],
     "0.28.0": [],
@@ -118,6 +119,14 @@ def test_other_fp8_models_that_went_round_it_are_spared() -> None:
     assert about_kernels(qwen) == []
 
 
+@pytest.mark.parametrize("release", ["0.27.1", "0.28.0"])
+def test_weights_of_four_bits_have_no_fp8_layers_to_warn_of(release: str) -> None:
+    """compressed-tensors is a container of many formats, of which W4A16 is the most common."""
+    image = {"reference": f"vllm/vllm-openai:v{release}"}
+    qwen = vllm(**other_model(image=image), checkpoint=checkpoint(30, quantization="compressed-tensors"))
+    assert about_kernels(qwen) == []
+
+
 def test_deepgemm_on_other_cards_is_no_hazard() -> None:
     old = vllm(
         H200, image={"reference": "vllm/vllm-openai:v0.27.1"}, **two(gpus={"count": 2, "compute_capability": None})
@@ -177,6 +186,8 @@ def test_one_version_spelled_twice_is_one_version() -> None:
         ("lmsysorg/sglang:v0.5.23", "0.5.23"),
         ("docker.io/lmsysorg/sglang:v0.5.12.post1", "0.5.12.post1"),
         ("lmsysorg/sglang:v0.5.23-cu129", "0.5.23"),
+        ("lmsysorg/sglang:v0.5.12-cu130-runtime", "0.5.12"),
+        ("index.docker.io/lmsysorg/sglang:v0.5.6.post2-cu129-amd64-runtime", "0.5.6.post2"),
         ("lmsysorg/sglang:latest", None),
         ("lmsysorg/sglang:dev-cu13", None),
         ("registry:5000/sglang:v0.5.23", None),

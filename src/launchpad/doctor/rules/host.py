@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from launchpad.doctor.rule import Rule, Seen
-from launchpad.doctor.rules.lookup import AS_OF, GIB, name, older, version
+from launchpad.doctor.rules.lookup import AS_OF, GIB, name, older, version, weights_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _DISK_OF: Final[Mapping[str, str]] = {"docker": "Docker's images and caches", "s
 
 
 def _ram(case: Case) -> Iterator[Seen]:
-    weights = case.checkpoint.total_bytes if case.checkpoint is not None else 0
+    weights = weights_bytes(case)
     ram = case.facts.ram_bytes
     if case.gpus and weights and ram is not None and ram < weights:
         yield Seen(

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from packaging.version import InvalidVersion, Version
 
+from launchpad.engines import reasoning
+from launchpad.engines.tags import ENGINES, image_parts, release_of_tag
+from launchpad.model.checkpoint import SINGLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -22,20 +26,15 @@ if TYPE_CHECKING:
 AS_OF: Final = "2026-11-22"
 GIB: Final = 2**30
 
-#: Repositories whose tags tell the engine and, as ``v1.2.3``, its version.
+#: Repositories that tell the engine. The tags of ``ENGINES`` tell its release, too; those of the others are Dynamo's.
 REPOSITORIES: Final[Mapping[str, str]] = {
-    "vllm/vllm-openai": "vllm",
-    "lmsysorg/sglang": "sglang",
-    "nvcr.io/nvidia/tensorrt-llm/release": "trtllm",
+    **ENGINES,
     "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime": "trtllm",
     "nvcr.io/nvidia/ai-dynamo/vllm-runtime": "vllm",
     "nvcr.io/nvidia/ai-dynamo/sglang-runtime": "sglang",
 }
-#: Of those, the ones whose tag is the engine's own version and not Dynamo's.
-_OWN_VERSION: Final = frozenset({"vllm/vllm-openai", "lmsysorg/sglang", "nvcr.io/nvidia/tensorrt-llm/release"})
 _PACKAGE: Final[Mapping[str, str]] = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
 _NAMES: Final[Mapping[str, str]] = {package: name for name, package in _PACKAGE.items()}
-_TAG_VERSION: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:(?:rc|a|b)\d+)?(?:\.?post\d+)?)(?:-[A-Za-z0-9_.]+)?")
 _FLAG: Final = re.compile(r"--?[A-Za-z]")
 _WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("trtllm-serve", "trtllm"),
@@ -60,14 +59,6 @@ def older(found: Version | None, than: str) -> bool | None:
     """Whether ``found`` is below ``than``; None where it is unknown."""
     limit = version(than)
     return None if found is None or limit is None else found < limit
-
-
-@lru_cache(maxsize=512)
-def image_parts(reference: str) -> tuple[str, str | None]:
-    """Repository (without ``docker.io``) and tag of a reference; tag None where only a digest or nothing stands there."""
-    name = reference.split("@", 1)[0].removeprefix("docker.io/").removeprefix("index.docker.io/")
-    repository, colon, tag = name.rpartition(":")
-    return (repository, tag) if colon and "/" not in tag else (name, None)
 
 
 def reference(case: Case) -> str:
@@ -115,8 +106,7 @@ def engine_version(case: Case, name: str) -> Version | None:
         if said is not None:
             return version(said)
     where, label = image_parts(reference(case))
-    matched = _TAG_VERSION.fullmatch(label) if label and where in _OWN_VERSION else None
-    return version(matched[1]) if matched else None
+    return version(release_of_tag(label)) if where in ENGINES else None
 
 
 def package(case: Case, name: str) -> Version | None:
@@ -183,23 +173,18 @@ def tensor(case: Case) -> int:
 
 
 def model_text(case: Case) -> str:
-    """Everything the profile and command call the model, in small letters, for names that tell a checkpoint."""
+    """Everything the profile and command call the model, in small letters, for names that tell a variant of a checkpoint."""
     if case.spec is None:
         return ""
-    command = case.spec.server.command
+    spec, command = case.spec, case.spec.server.command
     positional = command[0] if command and not command[0].startswith("-") else ""
-    said = (case.spec.model, case.spec.model_path or "", flag(case, "model-path", "model") or "", positional)
-    return " ".join(said).lower().replace("_", "-")
+    said = (spec.model, spec.model_path, spec.source, flag(case, "model-path", "model"), positional)
+    return " ".join(text for text in said if text).lower().replace("_", "-")
 
 
 def family(case: Case) -> str | None:
-    """``deepseek_v4``, ``deepseek_v41`` or what config.json says; by the model's names where no checkpoint was read."""
-    if (known := case.model_family) is not None:
-        return known
-    text = model_text(case)
-    if "deepseek-v4.1" in text or "deepseek-v41" in text:
-        return "deepseek_v41"
-    return "deepseek_v4" if "deepseek-v4" in text else None
+    """``deepseek_v4``, ``deepseek_v41`` or what config.json says; by names and parsers where no checkpoint was read."""
+    return case.model_family
 
 
 def v4(case: Case) -> bool:
@@ -208,9 +193,20 @@ def v4(case: Case) -> bool:
 
 
 def official_checkpoint(case: Case) -> bool:
-    """Whether the model's name says that it is one of the later checkpoints (0731, 0813) that ship a DSpark draft."""
-    text = model_text(case)
-    return "0731" in text or "0813" in text
+    """Whether names say that it is one of V4's later checkpoints (0731, 0813), which ship a DSpark draft."""
+    return reasoning.checkpoint_of((family(case), model_text(case))) == "official"
+
+
+def weights_bytes(case: Case) -> int | None:
+    """Bytes of the weight files that an engine loads; None where no checkpoint was read.
+
+    Without an index some directories hold the weights twice: ``model.safetensors`` and a ``consolidated`` or ``fp16`` copy.
+    """
+    found = case.checkpoint
+    if found is None:
+        return None
+    single = next((shard for shard in found.shards if shard.name == SINGLE), None)
+    return single.size_bytes if single is not None and not found.has_index else found.total_bytes
 
 
 def v4_on_sm120(case: Case, name: str) -> bool:

@@ -21,6 +21,7 @@ from launchpad.doctor.rules.lookup import (
     setting,
     v4,
     v4_on_sm120,
+    weights_bytes,
 )
 from launchpad.engines import reasoning
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 #: V4-Pro as NVIDIA's Dynamo recipe weighs it on disk, in bytes.
 V4_PRO_BYTES: Final = 865 * 10**9
 _GB: Final = 10**9
+#: What commands, variables and configuration files say where weights get smaller as they are loaded, or lie outside the GPUs:
+#: vLLM's and SGLang's --quantization, torchao, TensorRT-LLM's quant_config; --cpu-offload-gb, KTransformers' --kt-*.
+_QUANTISES: Final = ("quant", "torchao", "bitsandbytes")
+_ELSEWHERE: Final = ("offload", "--kt-", "--nnodes", "--master-addr")
 #: Engine, its own images, and the releases (first, and the one beyond the last) that are known to have no kernels before Hopper.
 _READ_BEFORE_HOPPER: Final = (
     ("vllm", "vllm/vllm-openai", "0.20", "0.34"),
@@ -46,13 +51,36 @@ def _memory(case: Case) -> int | None:
     return sum(known) if known and len(known) == len(sizes) else None
 
 
+def _least_bytes(case: Case) -> int | None:
+    """The fewest bytes of GPU memory that the weights take; None where that cannot be told.
+
+    It cannot where an engine quantises them as it loads, keeps a part of them elsewhere or takes other rigs to them, and for
+    engines that nobody here knows. float32, which transformers means where config.json says nothing, is loaded as 16 bits.
+    """
+    weights = weights_bytes(case)
+    if weights is None or case.checkpoint is None or engine(case) is None:
+        return None
+    config = case.checkpoint.config
+    asked = flag(case, "quantization", "q")
+    quantises = asked not in {None, "", config.quantization} if config.quantization else _mentions(case, _QUANTISES)
+    spans = flag(case, "distributed-executor-backend") == "ray"
+    if quantises or spans or _mentions(case, _ELSEWHERE):
+        return None
+    wide = config.quantization is None and config.dtype in {None, "float32"}
+    return weights // 2 if wide else weights
+
+
+def _mentions(case: Case, parts: tuple[str, ...]) -> bool:
+    said = case.spec.server.env if case.spec is not None else ()
+    words = (*case.command, *(f"{key}={value}" for key, value in said))
+    return any(part in word.lower() for word in words for part in parts)
+
+
 def _too_large(case: Case) -> Iterator[Seen]:
-    memory = _memory(case)
-    weights = case.checkpoint.total_bytes if case.checkpoint is not None else 0
-    spilled = any("offload" in word for word in case.command)
-    if memory is not None and weights > memory and not spilled:
+    memory, least = _memory(case), _least_bytes(case)
+    if memory is not None and least is not None and least > memory:
         yield Seen(
-            f"the weights of {name(case)} are {weights / _GB:.0f} GB and its GPUs hold {memory / _GB:.0f} GB together"
+            f"the weights of {name(case)} are {least / _GB:.0f} GB and its GPUs hold {memory / _GB:.0f} GB together"
         )
 
 
@@ -168,7 +196,8 @@ RULES: Final = (
         as_of=AS_OF,
         basis="measured",
         explain="Only the impossible is said here: more bytes of weights than bytes of memory. What is left for the "
-        "KV cache is another question.",
+        "KV cache is another question. Told where the checkpoint is on this rig; float32 counts half, as it is loaded. Nothing "
+        "is said where the command quantises as it loads, offloads, or spans rigs.",
     ),
     Rule(
         id="model.v4-pro-too-large",
