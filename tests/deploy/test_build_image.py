@@ -96,6 +96,22 @@ def test_a_base_image_with_a_version_or_digest_is_taken(tmp_path: Path, base: st
     assert making_of(recipe(tmp_path, dockerfile=f"FROM {base}\n"), "now", None).bases == (base,)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  FROM x:latest\n",
+        "FROM \\\n  x:latest\n",
+        "FROM a:1\nCOPY --from=x:latest /uv /bin/\n",
+        "FROM a:1\nRUN --mount=type=bind,from=x:latest cp x y\n",
+        "ARG B=x:latest\nFROM ${B}\n",
+        "# syntax=x:latest\nFROM a:1\n",
+    ],
+)
+def test_whatever_is_taken_from_an_image_without_a_version_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ImageError, match="its base image x:latest is pinned to nothing"):
+        making_of(recipe(tmp_path, dockerfile=text), "now", None)
+
+
 def test_base_images_are_those_that_are_no_stage_of_the_file_itself() -> None:
     text = "FROM --platform=linux/amd64 a:1 AS one\nfrom ONE as two\nFROM scratch\nFROM b:2\nFROM a:1\n# FROM c\nRUN FROM d\n"
     assert bases(text) == ("a:1", "b:2")

@@ -133,6 +133,40 @@ def test_a_repository_with_a_password_is_refused_without_repeating_it(url: str) 
     assert ("carries a user or password" in said[0], "hush" in " ".join(said)) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("index_url", "https://__token__:hush@forge.example/simple"),
+        ("index_url", "https://forge.example/simple https://hush@forge.example/simple"),
+        ("wheel_url", "https://me:hush@forge.example/x.whl"),
+        ("anything", "see ftp://me:hush@forge.example/"),
+        ("source", "git+https://hush@forge.example/x.git@" + COMMIT),
+        ("wheel_url", "https://forge.example/x.whl?access_token=hush"),
+        ("wheel_url", "https://forge.example/x.whl?x=1&X-Amz-Signature=hush"),
+        ("repository", "https://forge.example/x.git?private_token=hush"),
+        ("repo", "https://me:hush@forge.example/x.git"),
+    ],
+)
+def test_a_url_with_a_secret_is_refused_in_every_argument_without_repeating_it(name: str, url: str) -> None:
+    said = refusal({name: url, "commit": COMMIT})
+    assert ("carries a user or password" in said[0], "hush" in " ".join(said)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("wheel_url", "https://forge.example/x.whl?x=1#sha256=00"),
+        ("mail", "me@forge.example"),
+        ("base_image", f"cuda:13@{DIGEST}"),
+        ("index_url", "https://forge.example/simple"),
+        ("index_url", "https://forge.example:8443/simple/a@b/"),
+        ("source", f"git+https://forge.example/x.git@{COMMIT}#egg=x"),
+    ],
+)
+def test_a_value_without_a_secret_is_taken(name: str, value: str) -> None:
+    refuse_unfit("demo", {name: value})
+
+
 # -- pins that pin nothing -----------------------------------------------------------------------------------------------
 
 
@@ -165,6 +199,93 @@ def test_a_branch_is_asked_for_its_commit_by_its_name() -> None:
 
 def test_too_many_digits_are_counted() -> None:
     assert refusal({"commit": COMMIT + "8"})[0] == f"commit is '{COMMIT}8': 41 digits, and a commit has 40"
+
+
+UNPINNED: dict[str, tuple[dict[str, str], str, str]] = {
+    "a repository alone": ({"repository": URL}, f"repository is '{URL}' and commit is missing", f"{URL} HEAD"),
+    "a repository of its own": (
+        {"repository": URL, "commit": COMMIT, "gemm_repository": URL},
+        f"gemm_repository is '{URL}' and gemm_commit is missing",
+        f"{URL} HEAD",
+    ),
+    "a repository and a tag": (
+        {"repository": URL, "tag": "v1"},
+        "tag is 'v1' and commit is missing",
+        f"{URL} 'refs/tags/v1*'",
+    ),
+    "a repository by another name": ({"repo": URL}, f"repo is '{URL}' and commit is missing", f"{URL} HEAD"),
+    "a branch": ({"repository": URL, "branch": "main"}, "branch is 'main': a branch or a tag", f"{URL} 'main*'"),
+    "a ref": ({"repo": URL, "ref": "main"}, "ref is 'main': a branch or a tag", f"{URL} 'main*'"),
+    "a rev": ({"gemm_rev": "v1"}, "gemm_rev is 'v1': a branch or a tag", "URL 'v1*'"),
+    "a branch beside a commit": (
+        {"repository": URL, "commit": COMMIT, "branch": "main"},
+        "branch is 'main': a branch or a tag",
+        f"{URL} 'main*'",
+    ),
+    "what pip fetches by git": (
+        {"source": "git+https://forge.example/x.git"},
+        "source is 'git+https://forge.example/x.git': it names no commit",
+        f"{URL} HEAD",
+    ),
+    "what pip fetches from a branch": (
+        {"source": "git+https://forge.example/x.git@main#egg=x"},
+        "source is 'git+https://forge.example/x.git@main#egg=x': it names no commit",
+        f"{URL} HEAD",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNPINNED)
+def test_a_source_without_a_commit_is_refused_with_what_tells_it(case: str) -> None:
+    args, cause, hint = UNPINNED[case]
+    said = refusal(args)
+    assert (said[0].startswith(cause), said[1].rpartition("git ls-remote ")[2]) == (True, hint)
+
+
+@pytest.mark.parametrize("name", ["commit", "ref", "rev", "revision"])
+def test_a_whole_hash_pins_a_repository_whatever_it_is_called(name: str) -> None:
+    refuse_unfit("demo", {"repository": URL, name: COMMIT})
+
+
+MOVING = [
+    "nightly",
+    "main",
+    "Latest",
+    "latest-cu130-runtime",
+    "stable-slim",
+    "dev-cu13",
+    "cu130-nightly",
+    "v0.27-latest",
+    "nightly-cu130",
+]
+
+
+@pytest.mark.parametrize("tag", MOVING)
+def test_a_base_image_whose_tag_moves_is_refused(tag: str) -> None:
+    with pytest.raises(ImageError, match=f"its base image x/y:{tag} is pinned to nothing"):
+        refuse_floating("demo", f"x/y:{tag}", {})
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "nvidia/cuda:13.0.3-devel-ubuntu24.04",
+        "debian:bookworm-slim",
+        "python:3.11",
+        "pytorch/pytorch:2.11.0-cuda13.0-cudnn9-devel",
+        "vllm/vllm-openai:nightly-f63bfd3d7b425b10e0b5e0e2c130fe113a85d009",
+        "x:1.3.0-deepseek-v4-dev.1",
+        "latest/main:1",
+        f"x:latest@{DIGEST}",
+    ],
+)
+def test_a_base_image_of_a_version_is_taken(base: str) -> None:
+    refuse_floating("demo", base, {})
+
+
+def test_a_base_image_that_a_variable_leaves_open_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"its base image cuda:\$\{V\} is named by a variable that has no value"):
+        refuse_floating("demo", "cuda:${V}", {})
 
 
 def test_a_name_that_a_shell_would_obey_stays_one_word_of_the_hint() -> None:

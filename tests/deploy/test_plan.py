@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from launchpad.deploy.observe import Observed, Origin
 from launchpad.deploy.plan import PlanStep, changed, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec
 from launchpad.rehearse.deployment import rehearse
 from launchpad.runtime.base import Port, Ulimit
 from tests.deploy.specs import container, found, profile, shipped, spec
 
-if TYPE_CHECKING:
-    from launchpad.deploy.observe import Observed
-
 ID = "sha256:" + "a" * 64
-BUILT = profile(
-    image={"reference": "launchpad/demo:1", "pull": "never", "build": {"template": "demo"}}, cache={"enabled": False}
-)
+IMAGE_OF_BUILT = {"reference": "launchpad/demo:1", "pull": "never", "build": {"template": "demo"}}
+BUILT = profile(image=IMAGE_OF_BUILT, cache={"enabled": False})
 
 
 def old(**changes: Any) -> Spec:
@@ -85,6 +82,84 @@ def test_a_built_image_is_not_built_again() -> None:
         start   container launchpad-small  cold: the profile keeps no cache
         """
     )
+
+
+ORIGINS = {
+    "one pin": (Origin("pins", ("commit a -> b",)), "build", "its pins changed since it was built: commit a -> b"),
+    "several pins": (
+        Origin("pins", ("commit a -> b", "torch 1 -> 2", "uv 1 -> 2")),
+        "build",
+        "its pins changed since it was built: commit a -> b (and 2 more)",
+    ),
+    "pins that no label tells": (
+        Origin("pins"),
+        "build",
+        "its pins changed since it was built, or its template did",
+    ),
+    "its template": (
+        Origin("template"),
+        "keep",
+        "template demo changed since it was built, its pins did not; taken as it is, launchpad build small makes it anew",
+    ),
+    "nobody knows": (
+        Origin("nobody"),
+        "keep",
+        "no label says that it was built from template demo; taken as it is, launchpad build small makes it anew",
+    ),
+    "a recipe that cannot be read": (
+        Origin("unknown", ("cannot find template 'demo'",)),
+        "keep",
+        (
+            "it cannot be compared with template demo: cannot find template 'demo'; "
+            "taken as it is, launchpad build small makes it anew"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORIGINS)
+def test_an_image_that_is_not_what_would_be_built_is_told_and_built_again_for_its_pins(case: str) -> None:
+    origin, action, cause = ORIGINS[case]
+    first = make_plan(spec(BUILT), replace(found(), origin=origin), phase=None, before=None, warm=False).steps[0]
+    assert (first.action, first.target, first.cause) == (action, "image launchpad/demo:1", cause)
+
+
+def test_an_image_that_is_what_would_be_built_is_no_step() -> None:
+    there = replace(found(), origin=Origin("recipe"))
+    assert plan(spec(BUILT), there) == plan(spec(BUILT), found())
+
+
+def test_what_has_just_been_built_is_not_compared_again() -> None:
+    there = replace(found(), origin=Origin("pins"))
+    assert plan(spec(BUILT), there, fetched=True) == plan(spec(BUILT), found())
+
+
+def test_other_pins_replace_what_is_running() -> None:
+    made = spec(BUILT)
+    there = replace(found(container(made)), origin=Origin("pins", ("commit a -> b",)))
+    assert plan(made, there, phase="READY", before=made) == text(
+        """
+        build   image launchpad/demo:1     its pins changed since it was built: commit a -> b
+        stop    container launchpad-small  its pins changed since it was built: commit a -> b
+        remove  container launchpad-small  its pins changed since it was built: commit a -> b
+        create  container launchpad-small  its pins changed since it was built: commit a -> b
+        start   container launchpad-small  cold: the profile keeps no cache
+        """
+    )
+
+
+def test_an_image_that_is_taken_as_it_is_keeps_what_is_running() -> None:
+    made = spec(BUILT)
+    there = replace(found(container(made)), origin=Origin("template"))
+    kept = make_plan(made, there, phase="READY", before=made, warm=False)
+    assert (kept.keeps, kept.steps[-1].cause) == (True, "already ready, spec unchanged")
+
+
+def test_an_image_that_is_taken_as_it_is_is_no_reason_to_replace_a_container() -> None:
+    made = spec(profile(image=IMAGE_OF_BUILT))
+    there = replace(found(container(made), cache=False), origin=Origin("template"))
+    causes = {step.cause for step in make_plan(made, there, phase="READY", before=made, warm=False).steps[2:-1]}
+    assert [cause.partition(":")[0] for cause in causes] == ["cold"]
 
 
 def test_with_a_filled_cache_the_start_is_warm() -> None:

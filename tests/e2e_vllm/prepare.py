@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from launchpad.deploy.build import build_context, build_labels, template_path, template_roots
+from launchpad.deploy.build import Recipe, build_context, template_path, template_roots
+from launchpad.deploy.origin import origin_of
 from launchpad.errors import ImageError, LaunchpadError
 from launchpad.profiles.catalog import Catalog, search_path
 from launchpad.runtime.docker import connect
@@ -82,7 +83,8 @@ def prepared(environ: Mapping[str, str], profile: str = PROFILE) -> Iterator[dic
     runtime = connect(environ)
     try:
         built = runtime.image(image.reference)
-        if built is not None and build_labels(image.build.template, context).items() <= built.labels.items():
+        recipe = Recipe(image.reference, image.build.template, image.build.args, template, environ)
+        if built is not None and origin_of(built, recipe).kind == "recipe":
             say(f"{image.reference} is there, made from this very template")
             yield {}
             return
