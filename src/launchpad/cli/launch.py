@@ -6,6 +6,7 @@ Each function does one of these and hands its value on. Nothing here prints, and
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from launchpad.doctor.case import ImageFacts
     from launchpad.doctor.checks import Eyes
     from launchpad.engines.schemas import ArgumentSchema
+    from launchpad.model.checkpoint import Checkpoint
     from launchpad.rig.facts import DiskFacts, DiskUse
     from launchpad.runtime.base import Image, Runtime, Transfer
     from launchpad.supervise.snapshot import Snapshot
@@ -104,7 +106,9 @@ def draft(
         image_id=real.id if real else None,
         shares=claims.shares,
     )
-    known, flags_of = ((), None) if wish.hosted else _hazards(world, wish, spec, real, runtime, image_schema)
+    look = _reader()
+    there = _checkpoint(wish, spec, look)
+    known, flags_of = ((), None) if wish.hosted else _hazards(world, wish, spec, real, runtime, image_schema, there)
     drifts = () if wish.hosted else _drifts(world, wish, spec, runtime)
     hazards = accepted((*known, *drifts), accept)
     spec = replace(spec, accepted=tuple(sorted({item.id for item in hazards if item.id in accept})))
@@ -120,7 +124,7 @@ def draft(
     )
     is_here = runtime is not None and (wish.facts.recorded is None or wish.rehearsal is not None)
     published = (before.spec.host, before.spec.port) if before is not None and before.wanted else None
-    checks = preflight(spec, wish.facts, found, claims, _eyes(world, published, runtime) if is_here else None)
+    checks = preflight(spec, wish.facts, found, claims, _eyes(world, published, runtime, look) if is_here else None)
     found_wrong = worst_first((*checks, *hazards, *fallback_findings(world, spec.fallback)))
     return Draft(spec, found, made, found_wrong, warm, flags_of)
 
@@ -210,17 +214,42 @@ def accepted(findings: Iterable[Finding], accept: Collection[str]) -> tuple[Find
     )
 
 
+def _reader() -> Callable[[Path], Checkpoint]:
+    """Reads model directories, each of them once: what their files say and how large they are, no weights."""
+    from launchpad.model.checkpoint import inspect_checkpoint
+
+    return functools.cache(inspect_checkpoint)
+
+
+def _checkpoint(wish: Wish, spec: Spec, look: Callable[[Path], Checkpoint]) -> Checkpoint | None:
+    """The checkpoint of the very rig in question. One that cannot be read is None here, and a finding of the checks."""
+    from launchpad.model.checkpoint import CheckpointError
+
+    if spec.model_path is None or wish.rehearsal is not None or wish.facts.recorded is not None:
+        return None
+    try:
+        return look(Path(spec.model_path))
+    except CheckpointError:
+        return None
+
+
 def _hazards(
-    world: World, wish: Wish, spec: Spec, image: Image | None, runtime: Runtime | None, image_schema: str | None
+    world: World,
+    wish: Wish,
+    spec: Spec,
+    image: Image | None,
+    runtime: Runtime | None,
+    image_schema: str | None,
+    checkpoint: Checkpoint | None,
 ) -> tuple[tuple[Finding, ...], str | None]:
-    """What is known to go wrong with this spec on that rig, with that image where it is here, and the release of its flags."""
+    """What is known to go wrong with this spec on that rig, with image and checkpoint where they are here; its flags' release."""
     from launchpad.doctor.case import Case
     from launchpad.doctor.flags import flag_findings
     from launchpad.doctor.rule import examine
     from launchpad.doctor.rules import RULES
 
     facts = image_facts(world, image, runtime) if image is not None and runtime is not None else None
-    found = examine(Case(wish.facts, spec, facts), RULES)
+    found = examine(Case(wish.facts, spec, facts, checkpoint), RULES)
     schema = argument_schema(world, spec, image, facts, runtime, image_schema)
     if schema is None:
         return tuple(found), None
@@ -339,16 +368,20 @@ def _snapshot(world: World, name: str) -> Snapshot | None:
     return world.store.deployment(name).read_state(Snapshot, world.clock.now())
 
 
-def _eyes(world: World, published: tuple[str, int] | None, runtime: Runtime | None) -> Eyes:
+def _eyes(
+    world: World,
+    published: tuple[str, int] | None,
+    runtime: Runtime | None,
+    look: Callable[[Path], Checkpoint] | None = None,
+) -> Eyes:
     from launchpad.doctor.checks import Eyes
-    from launchpad.model.checkpoint import inspect_checkpoint
     from launchpad.rig.host import Host
 
     def room() -> int | None:
         disk = disk_of(runtime) if runtime is not None else None
         return disk.free_bytes if disk is not None else None
 
-    return Eyes(Host().port_is_taken, inspect_checkpoint, world.environ, published, room)
+    return Eyes(Host().port_is_taken, look or _reader(), world.environ, published, room)
 
 
 def _build(world: World, loaded: Loaded, runtime: Runtime, progress: Callable[[Transfer], None]) -> None:
