@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ import pytest
 from launchpad.cli import carry, pins
 from launchpad.cli.lock import make, summary
 from launchpad.cli.meter import progress_text
-from launchpad.cli.verify import _now
+from launchpad.cli.verify import _unseen, compare
 from launchpad.cli.world import World
-from launchpad.deploy.lock import IDS, Lock, drifts
+from launchpad.deploy.lock import IDS, Lock
 from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import ImageError, StoreError
 from launchpad.profiles.writer import profile_text
@@ -228,8 +229,8 @@ def drifted(world: World, profile: Path, *, weights: bool = False) -> list[str]:
     """What a verification says, as ``id: what``."""
     loaded = world.profiles.load(str(profile))
     pinned = pins.known(world, loaded)
-    now, unread = _now(world, loaded, pinned, RIG, weights=weights, progress=lambda _: None)
-    return [f"{drift.id}: {drift.what}" for drift in (*unread, *drifts(pinned, now, whole=True))]
+    found = compare(world, loaded, pinned, RIG, weights=weights, progress=lambda _: None)[1]
+    return [f"{drift.id}: {drift.what}" for drift in found]
 
 
 def test_a_draft_model_is_locked_with_its_weights(pair: Path, tmp_path: Path) -> None:
@@ -262,10 +263,82 @@ def test_other_draft_weights_of_the_same_size_are_named_where_they_are_read(pair
     loaded = world.profiles.load(str(pair))
     pins.write(make(world, loaded, rig=RIG, weights=True, progress=lambda _: None), pins.home(world, loaded))
     shard = tmp_path / "drafts" / "tiny" / "model.safetensors"
+    before = shard.stat()
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     assert drifted(world, pair) == []
     assert drifted(world, pair, weights=True) == ["lock.weights: draft model's model.safetensors"]
+
+
+def shut(world: World, profile: Path, *, weights: bool) -> None:
+    """Lock as the command does, and remember what the weights look like."""
+    loaded = world.profiles.load(str(profile))
+    made = make(world, loaded, rig=RIG, weights=weights, progress=lambda _: None)
+    pins.write(made, pins.home(world, loaded))
+    pins.remember(world, made.model, made.draft_model)
+
+
+def written_to(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[:-4] + b"evil")
+    os.utime(shard, ns=(1, 1))
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_weights_that_were_written_to_are_named_without_being_read_as_up_does(
+    pair: Path, tmp_path: Path, weights: bool
+) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=weights)
+    written_to(tmp_path / "models" / "small" / "model.safetensors")
+
+    assert drifted(world, pair) == ["lock.weights: model.safetensors"]
+
+
+def test_weights_of_other_content_are_named_once(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=True)
+    written_to(tmp_path / "models" / "small" / "model.safetensors")
+
+    assert drifted(world, pair, weights=True) == ["lock.weights: model.safetensors"]
+
+
+def test_reading_weights_of_which_only_the_size_is_locked_proves_nothing(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=False)
+    written_to(tmp_path / "models" / "small" / "model.safetensors")
+
+    assert drifted(world, pair, weights=True) == ["lock.weights: model.safetensors"]
+    assert drifted(world, pair) == ["lock.weights: model.safetensors"]
+
+
+def unseen(world: World, profile: Path, *, weights: bool) -> list[str]:
+    loaded = world.profiles.load(str(profile))
+    pinned = pins.known(world, loaded)
+    return list(_unseen(pinned, compare(world, loaded, pinned, RIG, weights=weights, progress=lambda _: None)[0]))
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_hash_that_is_remembered_was_not_compared_and_that_is_said(pair: Path, weights: bool) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=True)
+    told = ["weights' contents: sizes alone were compared; launchpad verify small --weights"]
+
+    assert unseen(world, pair, weights=weights) == ([] if weights else told)
+
+
+def test_a_lock_that_does_not_say_where_a_mount_comes_from_is_said(profile: Path) -> None:
+    world = OneRig(fake())
+    mounts = [{"source": "/etc/hostname", "target": "/templates/chat.jinja"}]
+    profile.write_text(profile_text(table(image={"reference": IMAGE}, mounts=mounts)))
+    path = locked(world, profile)
+    lock = pins.read(path)
+    pins.write(replace(lock, containers=tuple(replace(item, sources={}) for item in lock.containers)), path)
+    pinned = pins.read(path)
+    says = "source of mount /templates/chat.jinja: the lock does not pin it; launchpad lock small"
+
+    assert says in _unseen(pinned, lock)
+    assert says not in _unseen(lock, lock)
 
 
 def test_a_draft_model_that_is_gone_is_named_and_the_rest_is_still_compared(pair: Path, tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ def test_the_profiles_commit_is_fetched_without_being_asked_twice(
         "path": str(folder),
         "bytes": sum(map(len, hub.files.values())),
         "fetched": sorted(hub.files),
+        "kept": [],
+        "left_out": [],
         "lock": str(tmp_path / "small.lock"),
     }
 
@@ -155,6 +157,187 @@ def test_a_hub_that_publishes_other_weights_for_the_locked_commit_is_not_believe
 
     assert ended.code == 4
     assert f"{SHARD}, as the hub publishes it: locked sha256" in ended.err
+
+
+# -- what is locked already --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pulled(launchpad: Launchpad, hub: StandInHub, profile: Path, tmp_path: Path) -> str:
+    """The text of a lock that a pull has just written."""
+    pull(launchpad, profile, "--allow-unpinned")
+    return (tmp_path / "small.lock").read_text()
+
+
+@pytest.mark.parametrize("name", ["modeling_evil.py", "more.safetensors"])
+def test_a_file_too_many_is_refused_and_not_locked(
+    launchpad: Launchpad, profile: Path, folder: Path, tmp_path: Path, pulled: str, name: str
+) -> None:
+    (folder / name).write_text("import os")
+    ended = pull(launchpad, profile)
+
+    assert ended.code == 4
+    assert f"cannot keep to the lock of small: {name}: locked no such file, found " in ended.err
+    assert f"hint: rm {folder / name}, or lock what is there: launchpad lock small" in ended.err
+    assert (tmp_path / "small.lock").read_text() == pulled
+
+
+def test_a_file_too_many_that_was_locked_by_name_stays(
+    launchpad: Launchpad, profile: Path, folder: Path, pulled: str
+) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    launchpad("lock", str(profile), "--rig", "4x-rtx-pro-6000")
+
+    assert pull(launchpad, profile).code == 0
+    assert (folder / "chat_template.jinja").exists()
+
+
+def test_a_first_pull_locks_what_the_hub_has_alone(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / "modeling_evil.py").write_text("import os")
+    ended = pull(launchpad, profile, "--allow-unpinned")
+    model = locked(tmp_path)["model"]
+
+    assert (ended.code, "modeling_evil.py: locked no such file" in ended.err) == (4, True)
+    assert {file["name"] for file in (*model["files"], *model["weights"])} == set(hub.files)
+
+
+def test_what_is_missing_or_damaged_is_put_back_and_the_lock_is_as_it_was(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, tmp_path: Path, pulled: str
+) -> None:
+    (folder / "config.json").unlink()
+    (folder / SHARD).write_bytes(os.urandom(100_000))
+    ended = pull(launchpad, profile)
+
+    assert ended.code == 0, ended.err
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == hub.files
+    assert locked(tmp_path)["model"] == json.loads(pulled)["model"]
+
+
+def test_a_small_file_that_the_hub_changed_under_the_locked_commit_is_named_and_not_locked(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, tmp_path: Path, pulled: str
+) -> None:
+    (folder / "config.json").unlink()
+    hub.files["config.json"] = b'{"model_type": "other"}'
+    ended = pull(launchpad, profile)
+
+    assert (ended.code, "config.json: locked sha256" in ended.err) == (4, True)
+    assert f"put the locked one back ({REPO} has it otherwise)" in ended.err
+    assert (tmp_path / "small.lock").read_text() == pulled
+
+
+def test_a_small_file_that_was_changed_and_locked_is_kept(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, pulled: str
+) -> None:
+    (folder / "tokenizer.json").write_text('{"mine": 1}')
+    launchpad("lock", str(profile), "--rig", "4x-rtx-pro-6000")
+    (folder / SHARD).unlink()
+    ended = pull(launchpad, profile)
+
+    assert f"kept       tokenizer.json, as it was locked; {REPO} has another" in ended.out
+    assert (folder / SHARD).read_bytes() == hub.files[SHARD]
+    assert (folder / "tokenizer.json").read_text() == '{"mine": 1}'
+
+
+def test_what_was_not_there_when_it_was_locked_is_left_out_and_that_is_said(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, pulled: str
+) -> None:
+    hub.files["README.md"] = b"# small"
+    ended = pull(launchpad, profile)
+
+    assert (ended.code, (folder / "README.md").exists()) == (0, False)
+    assert f"left out   1 that {REPO} has and the lock has not (README.md)" in ended.out
+    assert "to take them in: rm " in ended.err
+
+
+OTHER = "f" * 40
+
+
+@pytest.mark.parametrize("words", [(), ("--allow-unpinned",)])
+def test_another_commit_in_the_profile_is_refused_before_a_byte_is_fetched(
+    launchpad: Launchpad, hub: StandInHub, folder: Path, tmp_path: Path, pulled: str, words: tuple[str, ...]
+) -> None:
+    hub.commit = OTHER
+    other = write(tmp_path, model={"path": str(folder), "source": {"repo": REPO, "revision": OTHER}})
+    hub.files[SHARD] = os.urandom(100_000)
+    before = (folder / SHARD).read_bytes()
+    ended = pull(launchpad, other, *words)
+
+    assert ended.code == 4
+    assert f"commit of the model: locked {COMMIT}, found {OTHER}" in ended.err
+    assert "launchpad lock small, then launchpad pull small --model-only" in ended.err
+    assert ((folder / SHARD).read_bytes(), (tmp_path / "small.lock").read_text()) == (before, pulled)
+
+
+def test_another_commit_is_gone_over_to_by_a_lock_and_a_pull(
+    launchpad: Launchpad, hub: StandInHub, folder: Path, tmp_path: Path, pulled: str
+) -> None:
+    hub.commit = OTHER
+    other = write(tmp_path, model={"path": str(folder), "source": {"repo": REPO, "revision": OTHER}})
+    hub.files[SHARD] = os.urandom(100_001)
+    launchpad("lock", str(other), "--rig", "4x-rtx-pro-6000")
+    ended = pull(launchpad, other)
+    model = locked(tmp_path)["model"]
+
+    assert ended.code == 0, ended.err
+    assert (model["revision"], model["fetched"]) == (OTHER, OTHER)
+    assert {file["name"]: file["sha256"] for file in model["weights"]} == {SHARD: hub.sha256(SHARD)}
+
+
+def test_another_repository_in_the_profile_is_refused(
+    launchpad: Launchpad, folder: Path, tmp_path: Path, pulled: str
+) -> None:
+    lock = json.loads(pulled)
+    lock["model"]["repo"] = "acme/what-was-locked"
+    (tmp_path / "small.lock").write_text(json.dumps(lock))
+    pinned = write(tmp_path, model={"path": str(folder), "source": {"repo": REPO, "revision": COMMIT}})
+    ended = pull(launchpad, pinned)
+
+    assert (ended.code, f"model repository: locked acme/what-was-locked, found {REPO}" in ended.err) == (4, True)
+
+
+def test_what_a_lock_could_not_say_is_filled_in(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, tmp_path: Path, pulled: str
+) -> None:
+    lock = json.loads(pulled)
+    lock["model"] |= {"fetched": None, "weights": [file | {"sha256": None} for file in lock["model"]["weights"]]}
+    (tmp_path / "small.lock").write_text(json.dumps(lock))
+    ended = pull(launchpad, profile)
+
+    assert ended.code == 0, ended.err
+    assert locked(tmp_path)["model"] == json.loads(pulled)["model"]
+
+
+def test_two_pulls_into_one_folder_do_not_meet(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path
+) -> None:
+    hub.files[SHARD] = os.urandom(4 * 2**20)
+    hub.faults.slow_s = 0.05
+    words = (sys.executable, "-m", "launchpad", "pull", str(profile), "--model-only", "--allow-unpinned")
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(folder.rglob(f"{SHARD}*.incomplete")):
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = pull(launchpad, profile, "--allow-unpinned")
+
+    assert second.code == 1
+    assert f"cannot fetch {REPO} into {folder}: process {first.pid} holds" in second.err
+    assert first.wait(60) == 0
+    assert (folder / SHARD).read_bytes() == hub.files[SHARD]
+
+
+def test_a_folder_of_somebody_else_says_whose_it_is(launchpad: Launchpad, hub: StandInHub, tmp_path: Path) -> None:
+    ended = pull(
+        launchpad,
+        write(tmp_path, model={"path": "/proc/nowhere", "source": {"repo": REPO, "revision": COMMIT}}),
+    )
+
+    assert (ended.code, "cannot write /proc/nowhere: " in ended.err) == (1, True)
+    assert "hint: ls -ld /proc/nowhere; run as the user that owns it" in ended.err
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])

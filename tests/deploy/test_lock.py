@@ -227,6 +227,47 @@ def test_what_says_nothing_else_is_no_drift(now: Lock) -> None:
     assert drifts(lock(), now) == ()
 
 
+MOUNT = {"source": "/etc/launchpad/chat.jinja", "target": "/templates/chat.jinja"}
+
+
+def test_a_mount_from_elsewhere_is_a_drift() -> None:
+    now = flags(mounts=[MOUNT | {"source": "/home/somebody/chat.jinja"}])
+    assert [(drift.id, str(drift)) for drift in drifts(flags(mounts=[MOUNT]), now)] == [
+        (
+            "lock.container",
+            "source of mount /templates/chat.jinja: locked /etc/launchpad/chat.jinja, found /home/somebody/chat.jinja",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"model": {"path": "/a/small"}}, {"model": {"path": "/b/small"}}, id="a model"),
+        pytest.param(
+            {"speculative": {"method": "eagle3", "draft_tokens": 3, "draft_model": "/a/draft"}},
+            {"speculative": {"method": "eagle3", "draft_tokens": 3, "draft_model": "/b/draft"}},
+            id="a draft model",
+        ),
+    ],
+)
+def test_what_is_pinned_by_its_files_may_be_anywhere(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert drifts(flags(**one), flags(**other)) == ()
+
+
+def test_a_lock_of_before_the_sources_of_mounts_were_pinned_is_read_and_holds() -> None:
+    said = json.loads(lock_text(flags(mounts=[MOUNT])))
+    for container in said["containers"]:
+        del container["sources"]
+
+    assert drifts(read_lock(json.dumps(said).encode(), "small.lock"), flags(mounts=[MOUNT])) == ()
+
+
+def test_a_file_that_nobody_locked_is_to_be_removed_and_not_pulled() -> None:
+    (drift,) = drifts(lock(), model(files=(*MODEL.files, FilePin("a b.py", 5, "ee" * 32))))
+    assert drift.fix == "rm '/models/small/a b.py', or lock what is there: launchpad lock small"
+
+
 def test_an_image_that_is_not_there_is_a_drift_where_everything_is_asked_for() -> None:
     now = replace(lock(), images=(ImagePin(IMAGE.reference, ("server",)),))
     assert [str(drift) for drift in drifts(lock(), now, whole=True)] == [

@@ -132,10 +132,14 @@ def refuse_hosted(loaded: Loaded, doing: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How closely to look. ``weights``: hash them. ``afresh``: read images and files again, whatever is remembered of them."""
+    """How closely to look. ``weights``: hash them; ``only``: those of that name alone, None for all of them.
+
+    ``afresh``: read images and files again, whatever is remembered of them: a hash that was not just read is not told.
+    """
 
     weights: bool = False
     afresh: bool = False
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +249,13 @@ def _directory(
     # What is to be proved is read, whatever was noted before; what an interrupted proof has read counts.
     run = Notes(world.store.root / DIGESTS / f"verify-{run_name}") if depth.afresh else lasting
     hashes = _small_digests(folder, [file.name for file in small])
-    if depth.weights and weights:
-        found = digests([folder / file.name for file in weights], run, progress=progress)
+    asked = [file for file in weights if depth.weights and (depth.only is None or file.name in depth.only)]
+    if asked:
+        found = digests([folder / file.name for file in asked], run, progress=progress)
         hashes |= {path.relative_to(folder).as_posix(): sha256 for path, sha256 in found.items()}
         if depth.afresh:
             run.move_to(lasting)
-    for file in weights:
+    for file in () if depth.afresh else weights:
         note = lasting.current(folder / file.name)
         if note is not None and note.sha256 is not None:
             hashes.setdefault(file.name, note.sha256)

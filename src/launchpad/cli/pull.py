@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,11 +13,14 @@ from launchpad.cli import complete, render
 from launchpad.cli.meter import Meter
 from launchpad.cli.world import World
 from launchpad.errors import BlockedError, LaunchpadError
+from launchpad.model.hub import Remote
 
 if TYPE_CHECKING:
-    from launchpad.deploy.lock import Lock, ModelPin
+    from collections.abc import Iterator, Sequence
+
+    from launchpad.deploy.lock import Drift, FilePin, Lock, ModelPin
     from launchpad.engines import nim
-    from launchpad.model.hub import Remote
+    from launchpad.model.hub import RemoteFile
     from launchpad.profiles.catalog import Loaded
 
 
@@ -125,23 +129,28 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
     asked = _revision(loaded, repo, pinned, ask)
     door = hub.connect(endpoint=world.environ.get("HF_ENDPOINT"), token=_token(world, loaded))
     remote = door.find(repo, asked)
-    _refuse_other(loaded, remote, pinned)
+    pin = _held_to(pinned)
+    _refuse_other_commit(loaded, remote, pin)
+    _refuse_other(loaded, remote, pin)
     folder = _folder(world, loaded, remote)
-    hub.refuse_full(remote, folder)
-    with Meter("fetching", world.clock, quiet=ask.as_json, resumes=True) as meter:
-        fetched = hub.fetch(
-            door,
-            remote,
-            folder,
-            pins.notes(world),
-            progress=lambda now: meter.tell(now.done, now.total, now.moved, now.file),
-        )
-    if wish.repo is not None:
-        _note_ref(folder, remote, wish.revision or "main")
-    written = _write_down(world, loaded, remote, pinned)
-    whole = len(remote.files)
-    ask.out(f"model      {repo} at {remote.commit}")
-    ask.out(f"files      {whole} in {folder}, {len(fetched)} of them fetched now; all match what the hub publishes")
+    with _alone(repo, folder):
+        wanted = _wanted(remote, folder, pin)
+        hub.refuse_full(wanted.remote, folder)
+        with Meter("fetching", world.clock, quiet=ask.as_json, resumes=True) as meter:
+            fetched = hub.fetch(
+                door,
+                wanted.remote,
+                folder,
+                pins.notes(world),
+                progress=lambda now: meter.tell(now.done, now.total, now.moved, now.file),
+            )
+        if wish.repo is not None:
+            _note_ref(folder, remote, wish.revision or "main")
+        ask.out(f"model      {repo} at {remote.commit}")
+        whole = len(wanted.remote.files)
+        ask.out(f"files      {whole} in {folder}, {len(fetched)} of them fetched now; all match what the hub publishes")
+        written = _write_down(world, loaded, wanted, pin, pinned)
+    _tell_apart(loaded, wanted, written, ask)
     ask.out(f"lock       {written}")
     return {
         "repo": repo,
@@ -149,8 +158,21 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
         "path": str(folder),
         "bytes": remote.total_bytes,
         "fetched": list(fetched),
+        "kept": list(wanted.kept),
+        "left_out": list(wanted.left_out),
         "lock": str(written),
     }
+
+
+def _tell_apart(loaded: Loaded, wanted: _Wanted, lock: Path, ask: _Ask) -> None:
+    """Where the lock and the hub's repository differ, and the lock was kept to."""
+    for name in wanted.kept:
+        ask.out(f"kept       {name}, as it was locked; {wanted.remote.repo} has another")
+    if wanted.left_out:
+        some = ", ".join(wanted.left_out[:3]) + (", ..." if len(wanted.left_out) > 3 else "")
+        takes = f"to take them in: rm {lock}; launchpad pull {loaded.name}; launchpad lock {loaded.name}"
+        ask.out(f"left out   {len(wanted.left_out)} that {wanted.remote.repo} has and the lock has not ({some})")
+        render.say(takes)
 
 
 def _tell_own(loaded: Loaded, own: nim.Weights, ask: _Ask) -> dict[str, object]:
@@ -208,20 +230,123 @@ def _token(world: World, loaded: Loaded) -> str | None:
         return None
 
 
-def _refuse_other(loaded: Loaded, remote: Remote, pinned: Lock | None) -> None:
+def _held_to(lock: Lock | None) -> ModelPin | None:
+    """The lock's model. Files of another commit than the lock's own hold nobody: `lock` wrote a commit down that is yet to come."""
+    pin = lock.model if lock is not None else None
+    if pin is not None and pin.revision is not None and pin.fetched not in {None, pin.revision}:
+        return replace(pin, fetched=None, files=(), weights=())
+    return pin
+
+
+def _refuse(loaded: Loaded, found: Sequence[Drift]) -> NoReturn:
+    told = "; ".join(str(drift) for drift in found[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    hint = "; ".join(dict.fromkeys(drift.fix for drift in found[:3]))
+    raise BlockedError(f"cannot keep to the lock of {loaded.name}: {told}{more}", hint=hint)
+
+
+def _refuse_other_commit(loaded: Loaded, remote: Remote, pin: ModelPin | None) -> None:
+    """What is locked stays what is fetched; going over to another commit is `lock`'s to say."""
+    from launchpad.deploy.lock import Drift
+
+    if pin is None:
+        return
+    over = f"launchpad lock {loaded.name}, then launchpad pull {loaded.name} --model-only"
+    if pin.repo not in {None, remote.repo}:
+        fix = f"put it back in the profile; or name the other's commit as revision there, and go over to it: {over}"
+        _refuse(loaded, [Drift("lock.revision", "model repository", str(pin.repo), remote.repo, fix)])
+    locked = pin.revision or pin.fetched
+    if locked not in {None, remote.commit}:
+        fix = f'set revision = "{locked}" in the profile; or "{remote.commit}", and go over to it: {over}'
+        _refuse(loaded, [Drift("lock.revision", "commit of the model", str(locked), remote.commit, fix)])
+
+
+def _refuse_other(loaded: Loaded, remote: Remote, pin: ModelPin | None) -> None:
     """A hub that now publishes other hashes for the very commit that was locked is not to be trusted."""
     from launchpad.deploy.lock import Drift
 
-    if pinned is None or pinned.model is None or remote.commit not in {pinned.model.revision, pinned.model.fetched}:
+    if pin is None or remote.commit not in {pin.revision, pin.fetched}:
         return
-    known = {pin.name: pin.sha256 for pin in (*pinned.model.files, *pinned.model.weights)}
+    known = {file.name: file.sha256 for file in (*pin.files, *pin.weights)}
     for file in remote.files:
         locked = known.get(file.name)
         if locked and file.sha256 and locked != file.sha256:
             fix = f"find out why before you trust it; launchpad lock {loaded.name} takes what is on this rig"
             what = f"{file.name}, as the hub publishes it"
-            drift = Drift("lock.weights", what, f"sha256 {locked[:12]}", f"sha256 {file.sha256[:12]}", fix)
-            raise BlockedError(f"cannot keep to the lock of {loaded.name}: {drift}", hint=drift.fix)
+            _refuse(loaded, [Drift("lock.weights", what, f"sha256 {locked[:12]}", f"sha256 {file.sha256[:12]}", fix)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is fetched of a repository, and what is not by name, because the lock says otherwise.
+
+    ``kept``: files that are as they were locked, and not as the hub has them. ``left_out``: files that the lock does not have.
+    """
+
+    remote: Remote
+    published: frozenset[str]
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def _wanted(remote: Remote, folder: Path, pin: ModelPin | None) -> _Wanted:
+    """The files that the lock pins, where it pins any of their kind; hidden ones are nothing that it could pin."""
+    from launchpad.model.digest import is_weights
+
+    published = frozenset(file.name for file in remote.files)
+    if pin is None:
+        return _Wanted(remote, published)
+    locked = {file.name: file for file in (*pin.files, *pin.weights)}
+    wanted, kept, left_out = [], [], []
+    for file in remote.files:
+        of_its_kind = pin.weights if is_weights(file.name, file.size_bytes) else pin.files
+        hidden = any(part.startswith(".") for part in file.name.split("/"))
+        if file.name in locked and _as_locked_alone(folder / file.name, file, locked[file.name]):
+            kept.append(file.name)
+        elif file.name not in locked and of_its_kind and not hidden:
+            left_out.append(file.name)
+        else:
+            wanted.append(file)
+    return _Wanted(replace(remote, files=tuple(wanted)), published, tuple(sorted(kept)), tuple(sorted(left_out)))
+
+
+def _as_locked_alone(path: Path, file: RemoteFile, pin: FilePin) -> bool:
+    """Whether a small file is what a person changed and locked, and not what the hub has."""
+    import hashlib
+
+    from launchpad.model.hub import git_blob
+
+    if pin.sha256 is None or file.blob is None or file.sha256 is not None:
+        return False
+    try:
+        size = path.stat().st_size
+        if size != pin.size_bytes:
+            return False
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        return found == pin.sha256 and git_blob(path, size) != file.blob
+    except OSError:
+        return False
+
+
+@contextmanager
+def _alone(repo: str, folder: Path) -> Iterator[None]:
+    """One at a time into a folder: two would write into each other's half files."""
+    from launchpad.errors import StoreError
+    from launchpad.model.origin import NOTES
+    from launchpad.store.lock import held
+
+    path = (folder / NOTES).parent / "launchpad.lock"
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(path, f"fetch {repo} into {folder}", wait_s=0.0))
+        except (OSError, StoreError) as error:
+            said = (
+                error.message if isinstance(error, StoreError) else f"cannot write {folder}: {error.strerror or error}"
+            )
+            raise LaunchpadError(said, hint=f"ls -ld {folder}; run as the user that owns it") from error
+        yield
 
 
 def _folder(world: World, loaded: Loaded, remote: Remote) -> Path:
@@ -254,17 +379,64 @@ def _note_ref(folder: Path, remote: Remote, named: str) -> None:
     ref.write_text(remote.commit)
 
 
-def _write_down(world: World, loaded: Loaded, remote: Remote, pinned: Lock | None) -> Path:
-    """The commit, and the hashes that were just checked, in the lock; a lock of the model alone where there was none."""
+def _write_down(world: World, loaded: Loaded, wanted: _Wanted, pin: ModelPin | None, lock: Lock | None) -> Path:
+    """The commit, and the hashes that were just checked, in the lock; a lock of the model alone where there was none.
+
+    Only what nobody had locked yet is added, and nothing that the hub does not have. Raises BlockedError where what is there now is
+    still not what is locked; a lock that pinned files stays as it was.
+    """
     from launchpad import __version__
     from launchpad.cli import pins
     from launchpad.deploy.lock import VERSION, Lock
 
     runtime = world.runtime if loaded.profile.model.repo is not None else None
-    model: ModelPin = pins.model(world, loaded, runtime, pins.Depth(), lambda _: None)
-    model = replace(model, repo=remote.repo, revision=remote.commit)
-    base = pinned or Lock(VERSION, loaded.name, __version__, world.clock.now())
+    there = pins.model(world, loaded, runtime, pins.Depth(), lambda _: None)
+    there = replace(there, repo=wanted.remote.repo, revision=wanted.remote.commit)
+    made = _filled(pin, there, wanted.published)
+    base = lock or Lock(VERSION, loaded.name, __version__, world.clock.now())
+    new = replace(base, model=made, launchpad=__version__, at=world.clock.now())
+    left = _left(new, replace(new, model=there), wanted)
     path = pins.find(world, loaded) or pins.home(world, loaded)
-    pins.write(replace(base, model=model, launchpad=__version__, at=world.clock.now()), path)
-    pins.remember(world, model)
+    if not left or pin is None or not (pin.files or pin.weights):
+        pins.write(new, path)
+    if left:
+        _refuse(loaded, left)
+    checked = {file.name for file in wanted.remote.files}
+    pins.remember(world, replace(made, weights=tuple(file for file in made.weights if file.name in checked)))
     return path
+
+
+def _filled(pin: ModelPin | None, there: ModelPin, published: frozenset[str]) -> ModelPin:
+    """``pin`` with what it did not say yet, as it is now; of files, only those that the hub has."""
+    files = tuple(file for file in there.files if file.name in published)
+    weights = tuple(file for file in there.weights if file.name in published)
+    if pin is None:
+        return replace(there, files=files, weights=weights)
+    hashes = {(file.name, file.size_bytes): file.sha256 for file in weights}
+    return replace(
+        there,
+        repo=pin.repo or there.repo,
+        revision=pin.revision or there.revision,
+        fetched=pin.fetched or there.fetched,
+        files=pin.files or files,
+        weights=tuple(
+            replace(file, sha256=file.sha256 or hashes.get((file.name, file.size_bytes))) for file in pin.weights
+        )
+        or weights,
+    )
+
+
+def _left(lock: Lock, now: Lock, wanted: _Wanted) -> list[Drift]:
+    """What pulling did not put right, each with what does."""
+    from launchpad.deploy.lock import drifts
+
+    model = lock.model
+    locked = {file.name for file in (*model.files, *model.weights)} if model is not None else set()
+    found = []
+    for drift in drifts(lock, now):
+        fix = drift.fix
+        if drift.what in locked:
+            has = "has it otherwise" if drift.what in wanted.published else "does not have it"
+            fix = f"put the locked one back ({wanted.remote.repo} {has}), or lock what is there: launchpad lock {lock.name}"
+        found.append(replace(drift, fix=fix))
+    return found

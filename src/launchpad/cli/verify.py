@@ -14,7 +14,7 @@ from launchpad.cli.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from launchpad.deploy.lock import Drift, Lock
+    from launchpad.deploy.lock import ContainerPin, Drift, FilePin, Lock
     from launchpad.deploy.spec import Spec
     from launchpad.model.digest import Hashed
     from launchpad.profiles.catalog import Loaded
@@ -38,7 +38,6 @@ def verify(
     Examples: launchpad verify v4-flash-sglang-tp4 | launchpad verify v4-flash-sglang-tp4 --weights --json
     """
     from launchpad.cli import pins
-    from launchpad.deploy.lock import drifts
     from launchpad.errors import EXIT_BLOCKED
 
     world = World()
@@ -46,14 +45,33 @@ def verify(
     pins.refuse_hosted(loaded, "verify")
     pinned = pins.read(Path(lock)) if lock is not None else pins.known(world, loaded)
     with hashing(world, quiet=as_json) as progress:
-        now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
-    found = (*unread, *drifts(pinned, now, whole=True))
+        now, found = compare(world, loaded, pinned, rig, weights=weights, progress=progress)
     unseen = tuple(_unseen(pinned, now))
     if as_json:
         render.answer_json(_json(pinned, found, unseen))
     else:
         _tell(pinned, now, found, unseen)
     raise typer.Exit(EXIT_BLOCKED if found else 0)
+
+
+def compare(
+    world: World,
+    loaded: Loaded,
+    pinned: Lock,
+    rig: str | None,
+    *,
+    weights: bool,
+    progress: Callable[[Hashed], None],
+) -> tuple[Lock, tuple[Drift, ...]]:
+    """What is true now, and every difference: all that `up` would refuse, and what it has no time to read."""
+    from launchpad.cli import pins
+    from launchpad.deploy.lock import drifts
+
+    now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
+    found = (*unread, *drifts(pinned, now, whole=True))
+    # Weights whose content has just been found to differ need no second word about when they were written to.
+    named = {drift.what for drift in found}
+    return now, (*found, *(drift for drift in pins.touched(world, pinned, now) if drift.what not in named))
 
 
 def _now(
@@ -71,7 +89,9 @@ def _now(
 
     facts = world.facts(rig)
     subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
-    now, unread = pins.looked_as_far(world, subject, pins.Depth(weights=weights, afresh=True), progress)
+    # What has no locked hash proves nothing by being read, and must not pass for looked at again.
+    hashed = frozenset(file.name for file in _locked_weights(pinned) if file.sha256 is not None)
+    now, unread = pins.looked_as_far(world, subject, pins.Depth(weights=weights, afresh=True, only=hashed), progress)
     missing = []
     for part, error in unread:
         pin = pinned.model if part == "model" else pinned.draft_model
@@ -97,8 +117,14 @@ def _spec(loaded: Loaded, pinned: Lock, facts: RigFacts) -> Spec:
         return resolve(loaded.name, loaded.profile, locked_facts(pinned, loaded.profile), taken={})
 
 
+def _locked_weights(lock: Lock) -> tuple[FilePin, ...]:
+    return tuple(file for part in (lock.model, lock.draft_model) if part is not None for file in part.weights)
+
+
 def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
     """What the lock pins and nobody could look at here, and what it does not pin."""
+    for target in sorted({target for one in now.containers for target in _unpinned_sources(pinned, one)}):
+        yield f"source of mount {target}: the lock does not pin it; launchpad lock {pinned.name}"
     if pinned.rig is not None and pinned.rig.driver is not None and (now.rig is None or now.rig.driver is None):
         yield f"driver: none is loaded here; the lock was made with {pinned.rig.driver}"
     if pinned.model is None:
@@ -107,14 +133,22 @@ def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
     if now.model is None or now.model.path is None:
         yield f"model files: the server takes them from {pinned.model.repo or 'its image, or fetches them'}"
         return
-    locked = (*pinned.model.weights, *(pinned.draft_model.weights if pinned.draft_model else ()))
-    found = (*now.model.weights, *(now.draft_model.weights if now.draft_model else ()))
-    if any(pin.sha256 is None for pin in locked):
-        yield f"weights' contents: only sizes are locked; launchpad lock {pinned.name} --weights"
-    elif any(file.sha256 is None for file in found):
+    locked, found = _locked_weights(pinned), _locked_weights(now)
+    unhashed = sum(pin.sha256 is None for pin in locked)
+    if unhashed:
+        of = f" of {unhashed} of {len(locked)} files" if unhashed < len(locked) else ""
+        yield f"weights' contents: only sizes are locked{of}; launchpad lock {pinned.name} --weights"
+    if unhashed < len(locked) and all(file.sha256 is None for file in found):
         yield f"weights' contents: sizes alone were compared; launchpad verify {pinned.name} --weights"
     if pinned.draft_model is None and now.draft_model is not None:
         yield f"draft model: the lock does not pin it; launchpad lock {pinned.name}"
+
+
+def _unpinned_sources(pinned: Lock, now: ContainerPin) -> Iterator[str]:
+    """Mounts that the lock knows, but not where from: it is older than 2026-11-23."""
+    for was in pinned.containers:
+        if was.role == now.role:
+            yield from (at for at in now.sources if f"mount {at}" in was.settings and at not in was.sources)
 
 
 def _json(pinned: Lock, found: tuple[Drift, ...], unseen: tuple[str, ...]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ no drift. Secrets are no part of a lock: a spec has them by name alone, and thei
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from launchpad.clock import stamp
 from launchpad.deploy.plan import flag_map
+from launchpad.engines.speculative import draft_path
 from launchpad.errors import StoreError
 from launchpad.rig.facts import Gpu, RigFacts
 from launchpad.store.files import decode
@@ -112,13 +114,18 @@ class RigPin:
 
 @dataclass(frozen=True, slots=True)
 class ContainerPin:
-    """What a container is told, and how it is held; GPUs, names and published ports are the rig's own affair."""
+    """What a container is told, and how it is held; GPUs, names and published ports are the rig's own affair.
+
+    ``sources`` are the host's paths that the profile's own mounts show, by target; a model's files are pinned by what they hold.
+    Locks from before 2026-11-23 have none: those are not compared.
+    """
 
     role: str
     command: tuple[str, ...]
     entrypoint: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,9 @@ class Drift:
 def container_pins(spec: Spec) -> tuple[ContainerPin, ...]:
     """What the spec's containers are told and how they are held."""
     return tuple(
-        ContainerPin(item.role, item.command, item.entrypoint, dict(item.env), _settings(item))
+        ContainerPin(
+            item.role, item.command, item.entrypoint, dict(item.env), _settings(item), _sources(item, spec.model_path)
+        )
         for item in spec.containers
     )
 
@@ -249,6 +258,15 @@ def _settings(item: ContainerSpec) -> dict[str, str]:
         key: str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in sorted(told.items())
         if value not in {None, ""}
+    }
+
+
+def _sources(item: ContainerSpec, model_path: str | None) -> dict[str, str]:
+    """Where the container's mounts come from, by target, but for those of the model and of its draft model."""
+    return {
+        mount.target: mount.source
+        for mount in sorted(item.mounts, key=lambda mount: mount.target)
+        if mount.kind == "bind" and mount.source != model_path and mount.target != draft_path(mount.source)
     }
 
 
@@ -348,7 +366,7 @@ def _model(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[D
         yield Drift("lock.revision", "model repository", pin.repo, now.repo, f"put it back in the profile, or: {again}")
     locked = pin.revision or pin.fetched
     if locked is not None and now.revision not in {None, locked}:
-        fix = f'set revision = "{locked}" in the profile, or lock the other: {pull}, then {again}'
+        fix = f'set revision = "{locked}" in the profile; or go over to the other one: {again}, then {pull}'
         yield Drift("lock.revision", "model revision in the profile", locked, now.revision or "", fix)
     if locked is not None and now.fetched not in {None, locked}:
         fix = f"fetch the locked one: {pull}; or lock what is there: {again}"
@@ -357,24 +375,40 @@ def _model(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[D
         )
     for id_, was, is_ in (("lock.model-file", pin.files, now.files), ("lock.weights", pin.weights, now.weights)):
         if was and now.path is not None:
-            fix = f"put the locked file back ({pull} fetches it), or lock what is there: {again}"
-            yield from _files(id_, was, is_, fix)
+            yield from _files(id_, was, is_, _Mend(f"put the locked file back ({pull} fetches it)", again, now.path))
 
 
 def _draft(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[Drift]:
     """The draft model's files. That there is one at all, and where, is a flag's and a mount's affair."""
     if pin is None or now is None or now.path is None:
         return
-    fix = f"put the locked file back, or lock what is there: {again}"
+    mend = _Mend("put the locked file back", again, now.path)
     if pin.fetched is not None and now.fetched not in {None, pin.fetched}:
         what = f"revision that the {OF_DRAFT}files were fetched from"
-        yield Drift("lock.revision", what, pin.fetched, now.fetched or "", fix)
+        yield Drift("lock.revision", what, pin.fetched, now.fetched or "", mend.changed())
     for id_, was, is_ in (("lock.model-file", pin.files, now.files), ("lock.weights", pin.weights, now.weights)):
         if was:
-            yield from _files(id_, was, is_, fix, OF_DRAFT)
+            yield from _files(id_, was, is_, mend, OF_DRAFT)
 
 
-def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str, of: str = "") -> Iterator[Drift]:
+@dataclass(frozen=True, slots=True)
+class _Mend:
+    """What puts a model's files right: ``back`` for one that is locked, and ``again`` to accept what is in ``folder``."""
+
+    back: str
+    again: str
+    folder: str
+
+    def changed(self) -> str:
+        """For a file that is missing, or is another."""
+        return f"{self.back}, or lock what is there: {self.again}"
+
+    def added(self, name: str) -> str:
+        """For a file that nobody locked: no download takes it away."""
+        return f"rm {shlex.quote(f'{self.folder}/{name}')}, or lock what is there: {self.again}"
+
+
+def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], mend: _Mend, of: str = "") -> Iterator[Drift]:
     was, is_ = {pin.name: pin for pin in pins}, {pin.name: pin for pin in found}
     for name in sorted(was.keys() | is_.keys()):
         one, other = was.get(name), is_.get(name)
@@ -383,11 +417,11 @@ def _files(id_: str, pins: Iterable[FilePin], found: Iterable[FilePin], fix: str
                 "no such file" if one is None else _said(one),
                 "missing" if other is None else _said(other),
             )
-            yield Drift(id_, of + name, expected, there, fix)
+            yield Drift(id_, of + name, expected, there, mend.added(name) if one is None else mend.changed())
         elif one.sha256 and other.sha256 and one.sha256 != other.sha256:
-            yield Drift(id_, of + name, f"sha256 {one.sha256[:12]}", f"sha256 {other.sha256[:12]}", fix)
+            yield Drift(id_, of + name, f"sha256 {one.sha256[:12]}", f"sha256 {other.sha256[:12]}", mend.changed())
         elif one.size_bytes != other.size_bytes:
-            yield Drift(id_, of + name, f"{one.size_bytes} bytes", f"{other.size_bytes} bytes", fix)
+            yield Drift(id_, of + name, f"{one.size_bytes} bytes", f"{other.size_bytes} bytes", mend.changed())
 
 
 def _said(pin: FilePin) -> str:
@@ -425,6 +459,9 @@ def _containers(pins: Iterable[ContainerPin], found: Iterable[ContainerPin], aga
         yield from _mapped("lock.flags", "flag ", of, flag_map(one.command), flag_map(other.command), fix)
         yield from _mapped("lock.flags", "env ", of, one.env, other.env, fix)
         yield from _mapped("lock.container", "", of, one.settings, other.settings, fix)
+        both = one.sources.keys() & other.sources.keys()  # a mount that is on one side alone has just been told
+        was_from, is_from = ({target: at.sources[target] for target in both} for at in (one, other))
+        yield from _mapped("lock.container", "source of mount ", of, was_from, is_from, fix)
 
 
 def _mapped(id_: str, kind: str, of: str, was: Mapping[str, str], is_: Mapping[str, str], fix: str) -> Iterator[Drift]:

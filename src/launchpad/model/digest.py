@@ -140,6 +140,11 @@ class _Hash(Protocol):
         """The end; nothing may be taken in after it."""
 
 
+def is_weights(name: str, size_bytes: int) -> bool:
+    """Whether a file of that name and size counts as weights."""
+    return name.lower().endswith(WEIGHTS) or size_bytes > LARGEST_SMALL
+
+
 def listing(folder: Path) -> tuple[ModelFile, ...]:
     """The files of a model directory by name, but for hidden ones and hidden folders (a download's own notes, git's).
 
@@ -158,7 +163,7 @@ def listing(folder: Path) -> tuple[ModelFile, ...]:
                 continue
             size = path.stat().st_size
             inside = path.relative_to(folder).as_posix()
-            found.append(ModelFile(inside, size, name.lower().endswith(WEIGHTS) or size > LARGEST_SMALL))
+            found.append(ModelFile(inside, size, is_weights(name, size)))
             if len(found) > ENTRY_LIMIT:
                 raise CheckpointError(f"cannot read the model {folder}: it holds more than {ENTRY_LIMIT} files")
     return tuple(sorted(found, key=lambda file: file.name))
