@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from launchpad.cli import launch
+from launchpad.cli.doctor import _of_profile as examined
 from launchpad.cli.world import World
 from launchpad.deploy.spec import RehearsalChoice
 from launchpad.rig.catalog import RigCatalog
@@ -142,3 +143,42 @@ def test_a_model_directory_is_read_once_for_checks_and_rules(tmp_path: Path) -> 
     there, look = weights(tmp_path / "flash", FLASH), launch._reader()
 
     assert look(there) is look(there)
+
+
+NAMELESS: Final = """
+extends = "v4-flash-vllm-tp4"
+format = 1
+summary = "a V4 that no name of a directory tells"
+
+[model]
+path = "{path}"
+served_name = "flash"
+"""
+
+
+def seat(world: World, name: str) -> str:
+    """What is hinted to somebody whose rig cannot seat a profile."""
+    found = examined(world, name, None, None).findings
+    return next(item.hint or "" for item in found if item.id == "rig.cannot-place")
+
+
+class Ampere(Surveyed):
+    """A machine with four A100."""
+
+    cards = "4x-a100"
+
+
+def test_cards_before_hopper_are_told_so_by_the_weights_repository(tmp_path: Path, state: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(NAMELESS.format(path=tmp_path / "nowhere"))
+
+    assert "model.v4-before-hopper" in seat(Ampere(), str(file))
+
+
+def test_cards_before_hopper_hear_nothing_of_v4_where_config_json_says_another_model(
+    tmp_path: Path, state: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(NAMELESS.format(path=weights(tmp_path / "any", 10**9, QWEN)))
+
+    assert "model.v4-before-hopper" not in seat(Ampere(), str(file))

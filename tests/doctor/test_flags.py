@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launchpad.doctor.flags import flag_findings
+import pytest
+
+from launchpad.doctor.flags import flag_findings, version_of
 from launchpad.engines.schemas import load_schema
 from tests.deploy.specs import profile, spec
 
@@ -28,3 +30,17 @@ def test_a_variable_that_moves_a_cache_onto_its_volume_is_ours_and_nobody_is_tol
 def test_the_same_variable_said_by_the_profile_to_go_elsewhere_is_judged() -> None:
     found = spec(profile(cache={"enabled": False}, env={"SGLANG_JIT_CACHE_DIR": "/elsewhere"}))
     assert env_findings(found) == ["SGLANG_JIT_CACHE_DIR (sglang 0.5.16)"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "reference", "release"),
+    [
+        ("sglang", "index.docker.io/lmsysorg/sglang:v0.5.12-cu130-runtime", "0.5.12"),
+        ("vllm", "vllm/vllm-openai:v0.27.0-cu129-x86_64", "0.27.0"),
+        ("vllm", "lmsysorg/sglang:v0.5.23", None),
+    ],
+)
+def test_flags_are_those_of_the_release_that_the_tag_of_its_own_image_tells(
+    engine: str, reference: str, release: str | None
+) -> None:
+    assert version_of(spec(profile(engine=engine, image={"reference": reference})), None, None) == release

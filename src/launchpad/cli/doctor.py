@@ -173,15 +173,27 @@ def _unseated(wish: Wish, error: LaunchpadError) -> Finding:
 
     profile, message, hints = wish.loaded.profile, error.message, [error.hint] if error.hint else []
     known = [gpu.compute_capability for gpu in wish.facts.gpus or () if gpu.compute_capability is not None]
-    model, build = profile.model, profile.image.build if profile.image is not None else None
-    names = (model.served_name, model.path, model.repo, model.source.repo if model.source else None)
-    text = " ".join(filter(None, names)).lower().replace("deepseek-v4.1", "deepseek-v41").replace("deepseek-v41", "")
-    if known and max(known) < (9, 0) and profile.engine in {"sglang", "vllm"} and "deepseek-v4" in text:
+    build = profile.image.build if profile.image is not None else None
+    if known and max(known) < (9, 0) and profile.engine in {"sglang", "vllm"} and _family(wish) == "deepseek_v4":
         hints.append(f"why not on cards before Hopper: launchpad doctor --explain {_BEFORE_HOPPER}")
     if build is not None and build.template == _FORK_TEMPLATE and known and SM120 not in known:
         message += "; its image is built from the SM120 fork of vLLM, which is for SM120 cards only"
         hints.append(f"more of it: launchpad doctor --explain {_FORK}")
     return Finding("rig.cannot-place", "blocks", message, "; ".join(hints) or None)
+
+
+def _family(wish: Wish) -> str | None:
+    """The model's family where there is no spec to ask: by config.json where it lies here, else by the profile's own words."""
+    from launchpad.cli import launch
+    from launchpad.engines.reasoning import family_of
+
+    profile = wish.loaded.profile
+    model, serving, checkpoint = profile.model, profile.serving, launch.checkpoint_of(wish)
+    if checkpoint is not None and checkpoint.config.model_type:
+        return checkpoint.config.model_type
+    names = (model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None)
+    arguments = (str(value) for value in profile.engine_args.values())
+    return family_of((*names, serving.reasoning_parser, serving.tool_call_parser, *arguments))
 
 
 def _deepened(world: World, found: Diagnosis, wanted: Wanted) -> Diagnosis:

@@ -107,9 +107,10 @@ def draft(
         shares=claims.shares,
     )
     look = _reader()
-    there = _checkpoint(wish, spec, look)
+    there = checkpoint_of(wish, look)
     known, flags_of = ((), None) if wish.hosted else _hazards(world, wish, spec, real, runtime, image_schema, there)
-    drifts = () if wish.hosted else _drifts(world, wish, spec, runtime)
+    origin = None if fetched else _origin(world, wish, real)
+    drifts = () if wish.hosted else (*_drifts(world, wish, spec, runtime), *_unlocked_by(world, wish, spec, origin))
     hazards = accepted((*known, *drifts), accept)
     spec = replace(spec, accepted=tuple(sorted({item.id for item in hazards if item.id in accept})))
     if wish.rehearsal is not None:
@@ -117,7 +118,7 @@ def draft(
 
         spec = rehearse(spec, wish.rehearsal, image.id if image else None)
     found = observe(spec, runtime, world.owner) if runtime else Observed()
-    found = replace(found, origin=None if fetched else _origin(world, wish, found.image))
+    found = replace(found, origin=origin)
     warm = spec.cache is not None and found.cache_exists and world.store.cache_warmed(spec.cache.volume) is not None
     made = make_plan(
         spec, found, phase=_phase(world, wish.name), before=before.spec if before else None, warm=warm, fetched=fetched
@@ -221,14 +222,15 @@ def _reader() -> Callable[[Path], Checkpoint]:
     return functools.cache(inspect_checkpoint)
 
 
-def _checkpoint(wish: Wish, spec: Spec, look: Callable[[Path], Checkpoint]) -> Checkpoint | None:
+def checkpoint_of(wish: Wish, look: Callable[[Path], Checkpoint] | None = None) -> Checkpoint | None:
     """The checkpoint of the very rig in question. One that cannot be read is None here, and a finding of the checks."""
     from launchpad.model.checkpoint import CheckpointError
 
-    if spec.model_path is None or wish.rehearsal is not None or wish.facts.recorded is not None:
+    path = wish.loaded.profile.model.path
+    if path is None or wish.rehearsal is not None or wish.facts.recorded is not None:
         return None
     try:
-        return look(Path(spec.model_path))
+        return (look or _reader())(Path(path))
     except CheckpointError:
         return None
 
@@ -415,6 +417,24 @@ def _origin(world: World, wish: Wish, image: Image | None) -> Origin | None:
     except NotFoundError as error:
         return Origin("unknown", (error.message,))
     return origin_of(image, recipe)
+
+
+def _unlocked_by(world: World, wish: Wish, spec: Spec, origin: Origin | None) -> tuple[Finding, ...]:
+    """What a build for changed pins would do to a locked image; nobody should wait for one that is refused afterwards."""
+    from launchpad.cli import pins
+    from launchpad.deploy.lock import Drift
+
+    if origin is None or origin.kind != "pins" or (path := pins.find(world, wish.loaded)) is None:
+        return ()
+    try:
+        lock = pins.read(path)
+    except LaunchpadError:
+        return ()  # that it cannot be read is a finding of its own
+    if all(pin.id is None for pin in lock.images):
+        return ()
+    what, found = f"what image {spec.own_image.named} is built from", ", ".join(origin.changes) or "other pins"
+    fix = f"put the pins back, or make it anew and lock that: launchpad build {wish.name} && launchpad lock {wish.name}"
+    return (pins.finding(Drift("lock.image", what, "as it is here", found, fix), lock),)
 
 
 def refuse(drawn: Draft) -> None:
