@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launchpad.cli import launch, pins
 from launchpad.cli.build import _built, _Teller
-from launchpad.runtime.base import Transfer
+from launchpad.cli.lock import make as make_lock
+from launchpad.cli.world import World
+from launchpad.profiles.writer import profile_text
+from launchpad.rig.facts import RigFacts
+from launchpad.runtime.base import Image, RuntimeInfo, Transfer
+from launchpad.store.lock import holder
+from tests.deploy.specs import table
 from tests.fakes.clock import ManualClock
-from tests.fakes.runtime import fake_image
+from tests.fakes.runtime import FakeRuntime, fake_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +131,129 @@ def test_in_a_terminal_a_long_line_leaves_room_for_the_clock(monkeypatch: pytest
     with _Teller(ManualClock(), as_json=False).live() as progress:
         progress(Transfer("a step", said="x" * 200))
     assert "0:00:00 a step" in screen.getvalue()
+
+
+# -- an image that is there already ----------------------------------------------------------------------------------------
+
+
+class Bench(World):
+    """A world with a Docker Engine in memory, no GPU, and a profile ``own`` whose image is made here."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.runtime: Engine = Engine(self)
+        self.path = root / "profiles" / "own.toml"
+        folder = root / "templates" / "demo"
+        for parent in (folder, self.path.parent):
+            parent.mkdir(parents=True)
+        (folder / "Dockerfile.j2").write_text('FROM debian:12\n# {{ greeting | default("") }} {{ buildkit }}\n')
+        self.runtime.add_image("debian:12")
+        self.says()
+
+    def facts(self, rig: str | None) -> RigFacts:
+        return super().facts(rig) if rig is not None else RigFacts(())
+
+    def says(self, **args: str) -> None:
+        """Write the profile, with these build arguments."""
+        build = {"template": "demo", "args": args}
+        image = {"reference": "own/demo:1", "pull": "never", "build": build}
+        made = table(image=image, gpus=None, parallel=None, model={"path": None, "in_image": "/opt/models/tiny"})
+        self.path.write_text(profile_text({**made, "cache": {"enabled": False}}))
+
+    def draft(self, **options: Any) -> launch.Draft:
+        """What ``plan`` and ``up`` see."""
+        return launch.draft(self, launch.load(self, str(self.path), rig=None), self.runtime, **options)
+
+    def image_steps(self) -> list[tuple[str, str]]:
+        """What the plan says of the image."""
+        steps = self.draft().plan.steps
+        return [(step.action, step.cause) for step in steps if step.target == "image own/demo:1"]
+
+    def build(self) -> None:
+        """What ``up`` does of a plan's build step."""
+        wish = launch.load(self, str(self.path), rig=None)
+        launch.fetch(self, wish, self.draft(), self.runtime, lambda _: None)
+
+
+class Engine(FakeRuntime):
+    """It remembers who held the template's build lock while it built."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self.bench = bench
+        self.builder: int | None = None
+
+    def build(self, context: Any, tag: str, **rest: Any) -> Image:
+        self.builder = holder(self.bench.store.rig_lock.with_name("build-demo.lock"))
+        return super().build(context, tag, **rest)
+
+
+@pytest.fixture
+def bench(state: Path, tmp_path: Path) -> Bench:
+    assert not state.exists()
+    return Bench(tmp_path / "home" / ".config" / "launchpad")
+
+
+def test_an_image_that_up_has_built_needs_no_step(bench: Bench) -> None:
+    bench.build()
+    assert bench.image_steps() == []
+
+
+def test_up_holds_the_lock_of_the_template_while_it_builds(bench: Bench) -> None:
+    bench.build()
+    assert bench.runtime.builder == os.getpid()
+
+
+def test_a_build_argument_that_changed_is_a_build_step(bench: Bench) -> None:
+    bench.build()
+    bench.says(greeting="hello")
+    assert bench.image_steps() == [("build", "its pins changed since it was built: greeting not said -> hello")]
+
+
+def test_what_was_built_by_the_other_builder_needs_no_step(bench: Bench) -> None:
+    bench.build()
+    bench.runtime.info_answer = replace(bench.runtime.info_answer, buildkit=True)
+    assert isinstance(bench.runtime.info_answer, RuntimeInfo)
+    assert bench.image_steps() == []
+
+
+def test_an_image_that_somebody_made_is_taken_and_told(bench: Bench) -> None:
+    bench.runtime.add_image("own/demo:1")
+    (action, cause), *_ = bench.image_steps()
+    assert (action, cause.partition(";")[0]) == ("keep", "no label says that it was built from template demo")
+
+
+def test_a_template_that_is_gone_keeps_no_image_from_being_used(bench: Bench) -> None:
+    bench.build()
+    (bench.path.parent.parent / "templates" / "demo" / "Dockerfile.j2").unlink()
+    (bench.path.parent.parent / "templates" / "demo").rmdir()
+    (action, cause), *_ = bench.image_steps()
+    assert (action, cause.partition(":")[0]) == ("keep", "it cannot be compared with template demo")
+
+
+def locked(bench: Bench) -> None:
+    loaded = bench.profiles.load(str(bench.path))
+    pins.write(make_lock(bench, loaded, rig=None, weights=False, progress=lambda _: None), pins.home(bench, loaded))
+
+
+def blocking(draft: launch.Draft) -> list[str]:
+    return [item.message for item in draft.findings if item.severity == "blocks" and item.id == "lock.image"]
+
+
+def test_an_image_that_is_locked_is_not_built_again_for_other_pins(bench: Bench) -> None:
+    bench.build()
+    locked(bench)
+    bench.says(greeting="hello")
+    assert blocking(bench.draft()) == [
+        (
+            "cannot keep to the lock of own: what image own/demo:1 is built from: "
+            "locked as it is here, found greeting not said -> hello"
+        )
+    ]
+
+
+def test_a_locked_image_may_be_built_again_where_a_person_says_so(bench: Bench) -> None:
+    bench.build()
+    locked(bench)
+    bench.says(greeting="hello")
+    assert blocking(bench.draft(accept=("lock.image",))) == []
