@@ -72,6 +72,20 @@ def test_the_model_behind_trtllm_serve_is_read_as_its_command_has_it() -> None:
     assert "trtllm.sm120" in ids(of)
 
 
+@pytest.mark.parametrize("name", ["DeepSeek-V4-Flash-128k", "deepseek-v4-16bit", "DeepSeek-V4"])
+def test_a_number_behind_the_name_makes_no_other_model_of_it(name: str) -> None:
+    assert case("generic", model={"path": f"/mnt/models/{name}", "served_name": "flash"}).model_family == "deepseek_v4"
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V4.1-Flash", "deepseek-v41", "deepseek_v4_1"])
+def test_v41_is_another_model(name: str) -> None:
+    of = case(
+        "generic", command=["serve", f"/models/{name}"], model={"path": "/mnt/models/any", "served_name": "flash"}
+    )
+
+    assert of.model_family == "deepseek_v41"
+
+
 def test_what_config_json_says_goes_before_every_name() -> None:
     of = vllm(checkpoint=checkpoint(30, model_type="qwen3"), image={"reference": "vllm/vllm-openai:v0.27.0"})
 
