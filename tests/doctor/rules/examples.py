@@ -9,7 +9,22 @@ from launchpad.doctor.case import Case, DeepGemm
 from launchpad.rig.catalog import RigCatalog
 from launchpad.rig.facts import DiskFacts, DockerFacts, ForeignProcess, GpuLink
 
-from .cases import GIB, H200, RIG, checkpoint, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
+from .cases import (
+    GIB,
+    H200,
+    RIG,
+    case,
+    checkpoint,
+    generic,
+    inspected,
+    named,
+    other_model,
+    rig,
+    sglang,
+    two,
+    vendored,
+    vllm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -462,6 +477,10 @@ TRTLLM_EXAMPLES: Mapping[str, Example] = {
     "nim.sm120-unknown": Example(
         generic("start", image={"reference": "nvcr.io/nim/deepseek-ai/deepseek-v4-flash:1.11.0"}),
         generic("start", facts=replace(RIG), image={"reference": "nvcr.io/nim/meta/llama3-8b:1.0.3"}),
+    ),
+    "nim.before-hopper": Example(
+        case("v4-flash-nim.toml", A100, gpus={"min_memory": None}),
+        case("v4-flash-nim.toml", H100, gpus={"min_memory": None}),
     ),
 }
 

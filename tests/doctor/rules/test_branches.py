@@ -12,8 +12,8 @@ from launchpad.doctor.rules import RULES
 from launchpad.rig.catalog import RigCatalog
 from launchpad.rig.facts import DockerFacts, RigFacts
 
-from .cases import GIB, H200, RIG, case, generic, inspected, named, other_model, rig, sglang, two, vendored, vllm
-from .examples import A100, ANY_CARD, DEV, DSPARK, OLD_DRIVER, WORKER
+from .cases import GIB, H200, RIG, case, generic, inspected, named, other_model, rig, sglang, table, two, vendored, vllm
+from .examples import A100, ANY_CARD, DEV, DSPARK, DYNAMO, OLD_DRIVER, SERVE, WORKER
 
 if TYPE_CHECKING:
     from launchpad.doctor.finding import Severity
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 GB300 = RigCatalog(()).facts("4x-gb300")
 NIGHTLY = "0.26.1rc1.dev303+gabcdef0"
 BOTH_RUNTIMES = DockerFacts("28.5.1", ("nvidia", "runc"), ("nvidia.com/gpu=all",), "570.86.15", "1.18.0")
+FORK: dict[str, Any] = table("v4-flash-vllm-sm120-fork.toml")["image"]["build"]
+MAX: dict[str, Any] = {"serving": {"reasoning": "think-max"}}
 SGLANG_UNKNOWN: dict[str, Any] = {"image": {"reference": "lmsysorg/sglang:v0.5.18"}}
 
 
@@ -28,6 +30,17 @@ def trtllm(**changes: Any) -> Case:
     """The shipped TensorRT-LLM profile on its rig, changed."""
     return case("v4-flash-trtllm-gb300.toml", GB300, **changes)
 
+
+def carries(version: str, reference: str) -> Case:
+    """Dynamo's worker for V4 in ``reference``, in which TensorRT-LLM of ``version`` was found."""
+    image = inspected(reference, engine="trtllm", engine_version=version, packages={"tensorrt-llm": version})
+    return generic(*WORKER, facts=GB300, image={"reference": reference}, inspected=image)
+
+
+OLD_GB300 = rig(GB300, driver_version="570.86.15")
+GB10 = rig(GB300, gpu={"compute_capability": (12, 1)})
+GA = f"{DYNAMO}:1.3.0"
+RELEASE = "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc19"
 
 #: (what, case, id, severity or None where it must be silent)
 BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
@@ -48,6 +61,96 @@ BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
         vllm(OLD_DRIVER, env={"VLLM_ENABLE_CUDA_COMPATIBILITY": "1"}),
         "driver.too-old-for-cuda13",
         "informs",
+    ),
+    (
+        "CUDA 13 asked for by a build",
+        case("v4-flash-vllm-sm120-fork.toml", OLD_DRIVER),
+        "driver.too-old-for-cuda13",
+        "blocks",
+    ),
+    (
+        "CUDA 12.9 asked for by a build",
+        case(
+            "v4-flash-vllm-sm120-fork.toml",
+            OLD_DRIVER,
+            image={"build": {**FORK, "args": {**FORK["args"], "cuda": "12.9"}}},
+        ),
+        "driver.too-old-for-cuda13",
+        None,
+    ),
+    ("a tag of TensorRT-LLM", case("v4-flash-trtllm-gb300.toml", OLD_GB300), "driver.too-old-for-cuda13", "warns"),
+    (
+        "a tag of TensorRT-LLM from before CUDA 13",
+        generic(*SERVE, facts=OLD_GB300, image={"reference": "nvcr.io/nvidia/tensorrt-llm/release:1.1.0rc3"}),
+        "driver.too-old-for-cuda13",
+        None,
+    ),
+    (
+        "a tag of Dynamo with TensorRT-LLM",
+        case("v4-flash-dynamo-trtllm-gb300.toml", OLD_GB300),
+        "driver.too-old-for-cuda13",
+        "warns",
+    ),
+    (
+        "a tag of Dynamo with SGLang, of when it had both",
+        generic("x", facts=OLD_GB300, image={"reference": "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.2.1"}),
+        "driver.too-old-for-cuda13",
+        None,
+    ),
+    (
+        "a tag that says cuda13",
+        generic(
+            "x",
+            facts=OLD_GB300,
+            image={"reference": "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.2.0-deepseek-v4-cuda13-dev.2"},
+        ),
+        "driver.too-old-for-cuda13",
+        "warns",
+    ),
+    (
+        "a tag that says cu129",
+        generic("x", facts=OLD_GB300, image={"reference": "lmsysorg/sglang:v0.5.23-cu129"}),
+        "driver.too-old-for-cuda13",
+        None,
+    ),
+    ("the snapshot with NVIDIA's own mark", carries("1.3.0rc15.post1+g154e76c", DEV), "trtllm.pin", None),
+    ("the snapshot with another TensorRT-LLM", carries("1.3.0rc14", DEV), "trtllm.pin", "warns"),
+    ("the snapshot, old by its number", carries("1.3.0rc14", DEV), "trtllm.too-old", None),
+    ("Dynamo's own release with rc19", carries("1.3.0rc19", GA), "trtllm.too-old", "warns"),
+    ("the pin, marked, in another image", carries("1.3.0rc15.post1+g154e76c", GA), "trtllm.too-old", None),
+    (
+        "TensorRT-LLM's own release rc19",
+        generic(*SERVE, facts=GB300, image={"reference": RELEASE}),
+        "trtllm.too-old",
+        "blocks",
+    ),
+    ("TensorRT-LLM on SM121", case("v4-flash-trtllm-gb300.toml", GB10), "trtllm.sm120", "blocks"),
+    ("TensorRT-LLM on SM103", case("v4-flash-trtllm-gb300.toml", GB300), "trtllm.sm120", None),
+    (
+        "another NIM on Ampere",
+        generic("start", facts=A100, image={"reference": "nvcr.io/nim/meta/llama3-8b:1.0.3"}),
+        "nim.before-hopper",
+        None,
+    ),
+    (
+        "a NIM from a registry of one's own",
+        case(
+            "v4-flash-nim.toml", A100, gpus={"min_memory": None}, image={"reference": "registry.example/mirror/flash:1"}
+        ),
+        "nim.before-hopper",
+        "warns",
+    ),
+    (
+        "think-max in 128k tokens",
+        generic("vllm", "serve", "/models/x", "--max-model-len", "128k", **MAX),
+        "reasoning.context-too-short",
+        "warns",
+    ),
+    (
+        "think-max in 384K tokens",
+        generic("vllm", "serve", "/models/x", "--max-model-len", "384K", **MAX),
+        "reasoning.context-too-short",
+        None,
     ),
     ("CUDA 13 on a new driver", sglang(inspected=inspected(cuda_version="13.0.3")), "driver.too-old-for-cuda13", None),
     (
@@ -336,6 +439,12 @@ HINTS: tuple[tuple[str, Case, str, str], ...] = (
             f"docker run --rm --network none --entrypoint /opt/dynamo/venv/bin/python3 {DEV} "
             "-c \"import importlib.metadata as m; print(m.version('tensorrt_llm'))\""
         ),
+    ),
+    (
+        "a build of ours has no other tag to take",
+        case("v4-flash-vllm-sm120-fork.toml", OLD_DRIVER),
+        "driver.too-old-for-cuda13",
+        "update the driver to 580 or newer and reboot",
     ),
     (
         "a frontend is asked for the served name",

@@ -12,18 +12,33 @@ from launchpad.doctor.rules.lookup import (
     engine_version,
     older,
     reference,
+    repository,
     tag,
     truth,
     version,
 )
+from launchpad.engines.tags import release_of_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from launchpad.doctor.case import Case
 
 _BLACKWELL: Final = 10
 _COMPATIBILITY: Final = "https://docs.nvidia.com/deploy/cuda-compatibility/"
+_UPDATE: Final = "update the driver to 580 or newer and reboot"
+#: Engine, its first release whose own images bring CUDA 13, and why it is thought so.
+_CUDA_13_SINCE: Final = (
+    ("sglang", "0.5.15", "SGLang >= 0.5.15, whose wheels pin CUDA 13"),
+    ("vllm", "0.33.0", "vLLM >= 0.33.0, whose default image is CUDA 13"),
+    ("trtllm", "1.2.0rc6.post2", "TensorRT-LLM >= 1.2.0rc6.post2, whose README names CUDA 13.0 and later 13.2"),
+)
+#: Dynamo's images -> its first release in which they bring CUDA 13 and nothing else.
+_DYNAMO_13_SINCE: Final[Mapping[str, str]] = {
+    "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime": "0.7.0",
+    "nvcr.io/nvidia/ai-dynamo/vllm-runtime": "1.3.0",
+    "nvcr.io/nvidia/ai-dynamo/sglang-runtime": "1.3.0",
+}
 
 
 def _wants_gpus(case: Case) -> bool:
@@ -62,33 +77,57 @@ def _proprietary(case: Case) -> Iterator[Seen]:
         )
 
 
-def _cuda_13(case: Case) -> str | None:
-    """Why the image is taken to bring CUDA 13; None where it does not or nobody knows."""
+def _cuda_13(case: Case) -> tuple[str, bool] | None:
+    """Why the image is taken to bring CUDA 13, and whether that is certain; None where it does not or nobody knows.
+
+    It is certain where the image was looked into, or the profile builds it for that CUDA; a tag only tells.
+    """
     if case.image is not None and case.image.cuda_version:
-        return f"CUDA {case.image.cuda_version}" if older(version(case.image.cuda_version), "13") is False else None
+        found = case.image.cuda_version
+        return (f"CUDA {found}", True) if older(version(found), "13") is False else None
+    asked = dict(case.spec.own_image.build_args).get("cuda") if case.spec is not None else None
+    if asked is not None:
+        return (f"image.build.args.cuda = {asked}", True) if older(version(asked), "13") is False else None
     label = tag(case) or ""
     if "cu12" in label or "cuda12" in label:
         return None
-    if older(engine_version(case, "sglang"), "0.5.15") is False:
-        return "SGLang >= 0.5.15, whose wheels pin CUDA 13"
-    if older(engine_version(case, "vllm"), "0.33.0") is False:
-        return "vLLM >= 0.33.0, whose default image is CUDA 13"
+    if "cu13" in label or "cuda13" in label:
+        return f"its tag {label}", False
+    why = _cuda_13_by_release(case)
+    return (why, False) if why is not None else None
+
+
+def _cuda_13_by_release(case: Case) -> str | None:
+    """The same by what the tag says of the release: the engine's own, or Dynamo's where the image is Dynamo's."""
+    for name, since, why in _CUDA_13_SINCE:
+        if older(engine_version(case, name), since) is False:
+            return why
+    first = _DYNAMO_13_SINCE.get(repository(case))
+    if first is not None and older(version(release_of_tag(tag(case))), first) is False:
+        return f"Dynamo's images of this engine bring CUDA 13 alone since {first}"
     return None
 
 
 def _too_old_for_cuda(case: Case) -> Iterator[Seen]:
     if case.spec is None or not case.gpus or not older(version(case.facts.driver_version), "580"):
         return
-    why = _cuda_13(case)
-    if why is None:
+    said = _cuda_13(case)
+    if said is None:
         return
+    why, certain = said
     bridged = truth(case.env.get("VLLM_ENABLE_CUDA_COMPATIBILITY")) and engine(case) == "vllm"
-    inspected = case.image is not None and case.image.cuda_version is not None
     yield Seen(
         f"image {reference(case)} brings CUDA 13, which needs driver 580; this rig has {case.facts.driver_version}",
         evidence=why,
-        severity="informs" if bridged else "blocks" if inspected else "warns",
+        hint=_cuda_hint(case),
+        severity="informs" if bridged else "blocks" if certain else "warns",
     )
+
+
+def _cuda_hint(case: Case) -> str | None:
+    """Another word than the rule's own where there is no image with CUDA 12 to take."""
+    ours = case.spec is not None and case.spec.own_image.build_template is not None
+    return _UPDATE if ours or engine(case) == "trtllm" or repository(case) in _DYNAMO_13_SINCE else None
 
 
 def _unknown(case: Case) -> Iterator[Seen]:
@@ -201,15 +240,19 @@ RULES: Final = (
         severity="blocks",
         title="CUDA 13 image on a driver older than 580",
         look=_too_old_for_cuda,
-        hint="update the driver to 580 or newer and reboot, or take an image with CUDA 12 (a -cu129 tag)",
-        source=_COMPATIBILITY,
-        as_of=AS_OF,
+        hint=f"{_UPDATE}, or take an image with CUDA 12 (a -cu129 tag)",
+        source=f"{_COMPATIBILITY}; https://docs.nvidia.com/dynamo/v1.3.0/resources/support-matrix and "
+        "https://docs.nvidia.com/dynamo/dev/reference/compatibility (Dynamo: driver 580.xx+); "
+        "https://github.com/NVIDIA/TensorRT-LLM/pull/11224 (README at 1.2.0rc6: CUDA 13.0.0)",
+        as_of="2026-11-23",
         basis="reported",
-        versions="images with CUDA 13 (vLLM 0.33.0, SGLang >= 0.5.15), driver < 580",
+        versions="images with CUDA 13 (vLLM 0.33.0, SGLang >= 0.5.15, TensorRT-LLM >= 1.2.0rc6.post2, Dynamo's with TensorRT-LLM"
+        " >= 0.7.0 and with vLLM or SGLang >= 1.3.0, tags with cu13), driver < 580",
         explain="The container does not start ('unsatisfied condition: cuda>=13.0'), or fails with CUDA error 803 "
         "where that check is disabled. vLLM's VLLM_ENABLE_CUDA_COMPATIBILITY=1 bridges R535 and R570 hosts "
-        "on professional cards. Blocks where the image's CUDA was read from the image, warns where it is "
-        "told by the version alone.",
+        "on professional cards, and the compatibility package of CUDA 13 does so elsewhere: which images carry it was not "
+        "looked at. Blocks where the image's CUDA was read from the image or stands in image.build.args, warns where it is "
+        "told by the tag alone.",
     ),
     Rule(
         id="driver.proprietary-modules",

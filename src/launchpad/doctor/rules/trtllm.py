@@ -1,4 +1,4 @@
-"""Hazards of TensorRT-LLM and Dynamo: no SM120 for DeepSeek V4, an experimental build's pin, and commands that no longer exist.
+"""Hazards of TensorRT-LLM, Dynamo and NIM: cards that cannot, an experimental build's pin, and commands that no longer exist.
 
 They run as engines of their own or as ``generic`` (a command of the profile's own), so the command's words are what is read.
 """
@@ -24,13 +24,15 @@ from launchpad.doctor.rules.lookup import (
     tag,
     truth,
     v4,
-    v4_on_sm120,
     version,
 )
+from launchpad.engines import reasoning
 from launchpad.engines.base import CONFIG_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from packaging.version import Version
 
     from launchpad.doctor.case import Case
 
@@ -43,6 +45,8 @@ PIN: Final = "1.3.0rc15.post1"
 _DEV: Final = "1.3.0-deepseek-v4-dev.1"
 #: TensorRT-LLM's main branch has DeepSeek V4 from here.
 _MERGED: Final = "1.3.0rc21"
+#: The major compute capability of SM120 and SM121.
+_SM12X: Final = 12
 _BLOCKS_TAKEN: Final = frozenset({"128", "256"})
 _ASK_VERSION: Final = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
 
@@ -63,13 +67,33 @@ def _ask_layouts(image: str) -> str:
     return f"docker run --rm --gpus=all -e NGC_API_KEY {image} list-model-profiles"
 
 
+def _of_dynamo(case: Case) -> bool:
+    return "/ai-dynamo/" in repository(case)
+
+
 def _is_dynamo(case: Case) -> bool:
-    return case.spec is not None and ("dynamo" in _words(case) or "/ai-dynamo/" in repository(case))
+    return case.spec is not None and ("dynamo" in _words(case) or _of_dynamo(case))
+
+
+def _snapshot(case: Case) -> bool:
+    """Whether it is the DeepSeek V4 build of Dynamo, whose TensorRT-LLM is another than its version says."""
+    return (tag(case) or "").removeprefix("v").startswith(_DEV) and engine(case) == "trtllm"
+
+
+def _public(found: Version | None) -> Version | None:
+    """The version without what a build adds to it: ``1.3.0rc15.post1`` of ``1.3.0rc15.post1+g154e76c``."""
+    return version(found.public) if found is not None else None
 
 
 def _on_sm120(case: Case) -> Iterator[Seen]:
-    if v4_on_sm120(case, "trtllm"):
-        yield Seen(f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for SM120")
+    if case.spec is None or not v4(case) or engine(case) != "trtllm":
+        return
+    capabilities = {gpu.compute_capability for gpu in case.gpus if gpu.compute_capability is not None}
+    meant = [f"SM{major}{minor}" for major, minor in sorted(capabilities) if major == _SM12X]
+    if meant:
+        yield Seen(
+            f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for {' and '.join(meant)}"
+        )
 
 
 def _before_blackwell(case: Case) -> Iterator[Seen]:
@@ -78,7 +102,7 @@ def _before_blackwell(case: Case) -> Iterator[Seen]:
 
 
 def _pin(case: Case) -> Iterator[Seen]:
-    if case.spec is None or not (tag(case) or "").removeprefix("v").startswith(_DEV) or engine(case) != "trtllm":
+    if case.spec is None or not _snapshot(case):
         return
     found = package(case, "tensorrt-llm")
     if found is None:
@@ -87,7 +111,7 @@ def _pin(case: Case) -> Iterator[Seen]:
             hint=_ask_version(reference(case)),
             severity="informs",
         )
-    elif found != version(PIN):
+    elif _public(found) != version(PIN):
         yield Seen(
             f"image {reference(case)} carries TensorRT-LLM {found}, and NVIDIA names {PIN} for it",
             hint=_ask_version(reference(case)),
@@ -95,9 +119,14 @@ def _pin(case: Case) -> Iterator[Seen]:
 
 
 def _too_old(case: Case) -> Iterator[Seen]:
-    found = engine_version(case, "trtllm")
-    if case.spec is not None and v4(case) and older(found, _MERGED) and found != version(PIN):
-        yield Seen(f"image {reference(case)} is TensorRT-LLM {found}; DeepSeek V4 came with {_MERGED}")
+    if case.spec is None or not v4(case) or _snapshot(case):
+        return  # what the snapshot carries, trtllm.pin judges
+    found = _public(engine_version(case, "trtllm"))
+    if older(found, _MERGED) and found != version(PIN):
+        yield Seen(
+            f"image {reference(case)} is TensorRT-LLM {found}; DeepSeek V4 came with {_MERGED}",
+            severity="warns" if _of_dynamo(case) else None,
+        )
 
 
 def _pip(case: Case) -> Iterator[Seen]:
@@ -181,14 +210,28 @@ def _frontend_health(case: Case) -> Iterator[Seen]:
         )
 
 
+def _v4_nim(case: Case) -> bool:
+    """Whether it is a NIM of DeepSeek V4: its repository tells, or the model's name where an image of its own name is a NIM."""
+    if case.spec is None:
+        return False
+    by_engine, where = case.spec.engine == "nim", repository(case)
+    if not by_engine and not where.startswith("nvcr.io/nim/"):
+        return False
+    told = reasoning.family_of((where,))
+    return told == "deepseek_v4" or (told is None and by_engine and v4(case))
+
+
 def _nim(case: Case) -> Iterator[Seen]:
-    if (
-        case.spec is not None
-        and case.on_sm120
-        and repository(case).startswith("nvcr.io/nim/")
-        and "deepseek-v4" in repository(case)
-    ):
+    if _v4_nim(case) and case.on_sm120:
         yield Seen(f"whether NIM {reference(case)} runs on SM120 is unknown", hint=_ask_layouts(reference(case)))
+
+
+def _nim_before_hopper(case: Case) -> Iterator[Seen]:
+    if _v4_nim(case) and capability_below(case, (9, 0)):
+        yield Seen(
+            f"{name(case)} serves DeepSeek V4 with a NIM on cards older than Hopper",
+            evidence=f"{reference(case)} brings vLLM or SGLang, and neither has kernels for it there",
+        )
 
 
 RULES: Final = (
@@ -201,10 +244,11 @@ RULES: Final = (
         source=_SM120,
         as_of=AS_OF,
         basis="reported",
-        versions="TensorRT-LLM to 1.3.0rc24 (reports); later ones unknown",
+        versions="TensorRT-LLM to 1.3.0rc24 (reports, on 12.0); later ones unknown; compute capability 12.0 and 12.1",
         explain="The guard tests for SM >= 100 and lets 120 through; the weights load for minutes and then: "
         "'Deepseek should be supported by fmha', SIGABRT. NVIDIA's own probe of rc23 on RTX PRO 6000 failed "
-        "every case. Dynamo has no SM120 recipe; NVIDIA's for this card is plain vLLM.",
+        "every case. Dynamo has no SM120 recipe; NVIDIA's for this card is plain vLLM. The README names SM100+ and means "
+        "SM100 and SM103; of SM121 (GB10) no report was found: it is SM120's family, and none of its own has a kernel.",
     ),
     Rule(
         id="trtllm.before-blackwell",
@@ -241,9 +285,11 @@ RULES: Final = (
         source="https://github.com/NVIDIA/TensorRT-LLM/pull/15378",
         as_of=AS_OF,
         basis="reported",
-        versions="TensorRT-LLM < 1.3.0rc21, but for the patched 1.3.0rc15.post1",
+        versions="TensorRT-LLM < 1.3.0rc21, but for the patched 1.3.0rc15.post1 and Dynamo's snapshot",
         explain="'Needs that exact build' was true of the June image alone. V4 was merged later; Dynamo 1.3.0 has "
-        "rc19, 1.4 rc22, 1.6.1 rc29.",
+        "rc19, 1.4 rc22, 1.6.1 rc29. Of Dynamo's own images it warns only: they may carry patches, as the June image does,"
+        " and NVIDIA says that recipes for V4 ship in 1.3.0 on the standard container, whose version is rc19. What the snapshot"
+        " 1.3.0-deepseek-v4-dev.1 carries, trtllm.pin judges.",
     ),
     Rule(
         id="trtllm.pip-pin",
@@ -354,5 +400,20 @@ RULES: Final = (
         basis="inferred",
         explain="NIM 2.x carries vLLM or SGLang, not TensorRT-LLM; its support matrix for this card was not "
         "obtained. On SM121 one user met a crash at prompts of 40K. list-model-profiles says what it would run here.",
+    ),
+    Rule(
+        id="nim.before-hopper",
+        severity="warns",
+        title="NIM of DeepSeek V4 before Hopper",
+        look=_nim_before_hopper,
+        hint="use Hopper or Blackwell cards; what the NIM has for these its list-model-profiles says",
+        source="https://github.com/vllm-project/vllm/issues/50576 and https://github.com/sgl-project/sglang/issues/33194; "
+        "https://docs.nvidia.com/nim/large-language-models/latest/support-matrix.html (a NIM embeds vLLM or SGLang)",
+        as_of="2026-11-23",
+        basis="inferred",
+        explain="A NIM 2.x embeds vLLM or SGLang, and the releases of both lack kernels for DeepSeek V4 before Hopper: "
+        "`launchpad doctor --explain model.v4-before-hopper` says which. One user's files name L40S (Ada) as a card that cannot "
+        "run it. It warns and does not block, because which release a NIM embeds, and with which patches, was not seen; its"
+        " support matrix for this model was not obtained.",
     ),
 )
