@@ -53,6 +53,11 @@ class Workshop:
     def build(self, *words: str) -> Ran:
         return self.rig.run("build", NAME, *words)
 
+    def planned(self) -> list[tuple[str, str]]:
+        """What a plan says of the image, on the rig that the profile is for: actions and causes."""
+        steps = self.rig.run("plan", NAME, "--rig", "4x-rtx-pro-6000", "--json").json["steps"]
+        return [(step["action"], step["cause"]) for step in steps if step["target"] == f"image {self.image}"]
+
     def line(self, arg: str) -> int:
         """The line of the profile that says that build argument."""
         lines = (self.rig.folder / f"{NAME}.toml").read_text().splitlines()
@@ -101,6 +106,19 @@ def test_the_pinned_commit_is_built_and_stands_on_the_image(shop: Workshop, buil
         "source-date-epoch": "1784246400",
         "uv": "0.13.9",
     }
+
+
+@pytest.mark.parametrize("builder", [(), ("--classic",)], ids=["buildkit", "classic"])
+def test_a_plan_has_no_step_for_what_either_builder_made_and_one_for_a_pin_that_changed(
+    shop: Workshop, builder: tuple[str, ...]
+) -> None:
+    shop.build(*builder).ends(0)
+    before = shop.planned()
+    shop.set(nvcc_threads="3")
+    assert (before, shop.planned()) == (
+        [],
+        [("build", "its pins changed since it was built: nvcc_threads not said -> 3")],
+    )
 
 
 def test_an_older_commit_than_the_branchs_head_is_fetched_by_its_hash(shop: Workshop) -> None:
