@@ -92,7 +92,10 @@ def _on_sm120(case: Case) -> Iterator[Seen]:
     meant = [f"SM{major}{minor}" for major, minor in sorted(capabilities) if major == _SM12X]
     if meant:
         yield Seen(
-            f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for {' and '.join(meant)}"
+            f"{name(case)} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for {' and '.join(meant)}",
+            hint=None
+            if case.on_sm120
+            else "serve it with SGLang or vLLM, by a profile for these cards: launchpad profiles list",
         )
 
 
