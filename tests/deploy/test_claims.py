@@ -116,8 +116,12 @@ def test_a_rehearsal_of_another_launchpad_holds_none_of_our_recorded_gpus() -> N
 # ---- shares -----------------------------------------------------------------------------------------------------------
 
 
+def sharing(share: float | None, **gpus: object) -> dict[str, object]:
+    return {"gpus": {"share": share, **gpus}, "serving": {"memory_fraction": share}}
+
+
 def sharer(name: str, share: float | None, port: int = 8001, taken: dict[str, str] | None = None) -> Spec:
-    return spec(profile(gpus={"share": share}, publish={"port": port}), name=name, taken=taken or {})
+    return spec(profile(**sharing(share), publish={"port": port}), name=name, taken=taken or {})
 
 
 def test_two_that_share_stand_on_the_same_cards_where_their_shares_add_up() -> None:
@@ -132,6 +136,12 @@ def test_a_share_that_does_not_fit_finds_the_card_taken(share: float | None) -> 
     big = sharer("big", 0.7)
 
     assert set(claims_of("small", [big], [container(big)]).taken(share)) == {"GPU-0", "GPU-1"}
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.8, 0.15), (0.4, 0.55), (0.82, 0.13)])
+def test_shares_of_the_very_most_that_there_is_to_share_fit(first: float, second: float) -> None:
+    """As decimals: in binary 0.8 and 0.15 are more than 0.95."""
+    assert claims_of("small", [sharer("big", first)], []).taken(second) == {}
 
 
 def test_who_does_not_share_lets_nobody_stand_beside_it() -> None:
@@ -150,7 +160,7 @@ def refused(share: float, wanted: list[Spec], **gpus: object) -> str:
     with pytest.raises(LaunchpadError) as caught:
         choose_gpus(
             "third",
-            profile(gpus={"share": share, **gpus}),
+            profile(**sharing(share, **gpus)),
             rig(gpu(0), gpu(1)),
             taken=claims.taken(share),
             keep=(),

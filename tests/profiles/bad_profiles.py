@@ -462,6 +462,19 @@ TOGETHER = (
         "use engine_config.kv_cache_config (source: NVIDIA/TensorRT-LLM, tensorrt_llm/llmapi/llm_args.py "
         "(free_gpu_memory_fraction), 2026-11-23)",
     ),
+    swap(
+        "a share for SGLang that leaves its own fraction to chance",
+        'engine = "vllm"',
+        'engine = "sglang"\ngpus = { count = 1, share = 0.4 }',
+        "1: serving.memory_fraction: is missing; SGLang takes graphs and workspaces on top of it: say some 0.05 less than "
+        "gpus.share = 0.4",
+    ),
+    add(
+        "a flag beside its field",
+        "[engine_args]\ngpu_memory_utilization = 0.9\n",
+        "12: engine_args.gpu_memory_utilization: is what serving.memory_fraction says, and of two flags the last would win; "
+        "say it as serving.memory_fraction alone",
+    ),
     add(
         "a stall longer than the start",
         '[deadlines]\nstartup = "5m"\nstall = "6m"\n',

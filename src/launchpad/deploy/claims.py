@@ -42,7 +42,7 @@ class Claims:
         return {
             uuid: holder
             for uuid, holder in self.gpus.items()
-            if uuid not in self.shares or self.shares[uuid] + share > MOST
+            if uuid not in self.shares or round(self.shares[uuid] + share, 6) > MOST
         }
 
     def port_holder(self, host: str, port: int) -> str | None:

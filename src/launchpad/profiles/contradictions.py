@@ -1,14 +1,15 @@
 """Keys that are right one by one and wrong together.
 
 Pure: a profile whose types and forms are right goes in, (key path, what is wrong and what would be right) come out. What an engine
-has no setting for is data in ``unmapped.py``. Refuses to look at anything but the profile: what a rig can bear is ``deploy``'s
-and ``doctor``'s.
+has no setting for is data in ``unmapped.py``, what a flag would say a second time in ``owned.py``. Refuses to look at anything but
+the profile: what a rig can bear is ``deploy``'s and ``doctor``'s.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from launchpad.profiles.owned import owned
 from launchpad.profiles.unmapped import in_the_file, overruled, told_its_share, unmapped
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def contradictions(profile: Profile) -> Iterator[Found]:
     share, fraction = profile.gpus.share if profile.gpus else None, profile.serving.memory_fraction
     if share is not None and fraction is not None and fraction > share:
         says = f"is {fraction:g}, more than gpus.share = {share:g} leaves it; lower it, or take it out"
+        yield ("serving", "memory_fraction"), says
+    if share is not None and fraction is None and profile.engine == "sglang":
+        says = f"is missing; SGLang takes graphs and workspaces on top of it: say some 0.05 less than gpus.share = {share:g}"
         yield ("serving", "memory_fraction"), says
     yield from _speculation(profile)
     yield from _elsewhere(profile) if profile.engine == "hosted" else _runs_here(profile)
@@ -119,6 +123,7 @@ def _unfit(profile: Profile) -> Iterator[Found]:
     if profile.engine_config and not on_trtllm:
         yield ("engine_config",), f"goes with TensorRT-LLM only; engine is {profile.engine}"
     yield from unmapped(profile)
+    yield from owned(profile)
     yield from overruled(profile) if on_trtllm else ()
     if on_trtllm and profile.entrypoint is not None and (profile.engine_config or in_the_file(profile)):
         yield ("entrypoint",), "would replace the words that write TensorRT-LLM's own file"
