@@ -246,6 +246,31 @@ def test_weights_of_another_content_are_named_where_they_are_read(bench: Bench) 
     assert bench.drifts("--weights") == ["lock.weights: model.safetensors"]
 
 
+def test_weights_that_were_written_to_are_named_without_being_read(bench: Bench) -> None:
+    bench.lock("--weights")
+    shard = bench.model / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-4] + b"evil")
+
+    assert bench.drifts() == ["lock.weights: model.safetensors"]
+
+
+def test_a_hash_that_is_remembered_is_not_told_as_compared(bench: Bench) -> None:
+    bench.lock("--weights")
+    ran = bench.rig.run("verify", bench.name, "--json").ends(0)
+
+    assert [line.partition(":")[0] for line in ran.json["not_compared"]] == ["weights' contents"]
+
+
+def test_a_mount_from_elsewhere_is_named(bench: Bench, tmp_path: Path) -> None:
+    for name in ("one.jinja", "other.jinja"):
+        (tmp_path / name).write_text(name)
+    bench.profile(mounts=[{"source": str(tmp_path / "one.jinja"), "target": "/templates/chat.jinja"}])
+    bench.lock()
+    bench.profile(mounts=[{"source": str(tmp_path / "other.jinja"), "target": "/templates/chat.jinja"}])
+
+    assert bench.drifts() == ["lock.container: source of mount /templates/chat.jinja"]
+
+
 def test_another_driver_is_named(bench: Bench) -> None:
     bench.rig.profile(model={"path": str(bench.model)}, gpus={"count": 4})
     bench.rig.run("lock", bench.name, "--rig", "4x-rtx-pro-6000").ends(0)

@@ -123,10 +123,10 @@ def _locked_weights(lock: Lock) -> tuple[FilePin, ...]:
 
 def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
     """What the lock pins and nobody could look at here, and what it does not pin."""
-    for target in sorted({target for one in now.containers for target in _unpinned_sources(pinned, one)}):
-        yield f"source of mount {target}: the lock does not pin it; launchpad lock {pinned.name}"
     if pinned.rig is not None and pinned.rig.driver is not None and (now.rig is None or now.rig.driver is None):
         yield f"driver: none is loaded here; the lock was made with {pinned.rig.driver}"
+    for target in sorted({target for one in now.containers for target in _unpinned_sources(pinned, one)}):
+        yield f"source of mount {target}: the lock does not pin it; launchpad lock {pinned.name}"
     if pinned.model is None:
         yield "model: the lock does not pin it"
         return
