@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -329,7 +330,12 @@ def too_short(mode: str | None, it: Served, context: int | None) -> bool:
 
 def served(engine: str, whence: str, texts: Iterable[str | None]) -> Served:
     """Who answers, by the engine's name, every text that names the model, and ``whence``: the image, or the URL where hosted."""
-    said = tuple(texts)
+    return _served(engine, whence, tuple(texts))
+
+
+@lru_cache(maxsize=512)
+def _served(engine: str, whence: str, said: tuple[str | None, ...]) -> Served:
+    """Rules ask it by the hundred of one deployment."""
     family, checkpoint = family_of(said), checkpoint_of(said)
     if engine == "hosted":
         by = _HOSTS.get(urlsplit(whence).hostname or "", engine)
