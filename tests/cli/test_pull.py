@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -277,13 +278,27 @@ def test_another_commit_is_gone_over_to_by_a_lock_and_a_pull(
     hub.commit = OTHER
     other = write(tmp_path, model={"path": str(folder), "source": {"repo": REPO, "revision": OTHER}})
     hub.files[SHARD] = os.urandom(100_001)
-    launchpad("lock", str(other), "--rig", "4x-rtx-pro-6000")
+    told = launchpad("lock", str(other), "--rig", "4x-rtx-pro-6000").err
     ended = pull(launchpad, other)
     model = locked(tmp_path)["model"]
 
     assert ended.code == 0, ended.err
+    assert f"the model's files: those here are of commit {COMMIT}; launchpad pull small --model-only" in told
     assert (model["revision"], model["fetched"]) == (OTHER, OTHER)
     assert {file["name"]: file["sha256"] for file in model["weights"]} == {SHARD: hub.sha256(SHARD)}
+
+
+def test_where_nothing_is_left_to_lock_another_commit_is_gone_over_to_without_the_lock(
+    launchpad: Launchpad, hub: StandInHub, folder: Path, tmp_path: Path, pulled: str
+) -> None:
+    hub.commit = OTHER
+    other = write(tmp_path, model={"path": str(folder), "source": {"repo": REPO, "revision": OTHER}})
+    shutil.rmtree(folder)
+
+    assert (
+        f"go over to it: rm {tmp_path / 'small.lock'}, then launchpad pull small --model-only"
+        in pull(launchpad, other).err
+    )
 
 
 def test_another_repository_in_the_profile_is_refused(

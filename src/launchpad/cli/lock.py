@@ -206,6 +206,11 @@ def unpinned(made: Lock) -> Iterator[str]:
         return
     if model.path is not None and not model.files:
         yield f"the model's files: {model.path} was not looked at"
+    if model.revision is not None and model.fetched not in {None, model.revision}:
+        yield (
+            f"the model's files: those here are of commit {model.fetched}; launchpad pull {made.name} --model-only "
+            f"fetches those of {model.revision} and pins them"
+        )
     if model.repo is not None and model.revision is None and model.fetched is None:
         yield f"the commit of {model.repo}: nothing says which one the files are of; launchpad pull {made.name} notes it"
     draft = made.draft_model

@@ -130,7 +130,7 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
     door = hub.connect(endpoint=world.environ.get("HF_ENDPOINT"), token=_token(world, loaded))
     remote = door.find(repo, asked)
     pin = _held_to(pinned)
-    _refuse_other_commit(loaded, remote, pin)
+    _refuse_other_commit(loaded, remote, pin, pins.find(world, loaded))
     _refuse_other(loaded, remote, pin)
     folder = _folder(world, loaded, remote)
     with _alone(repo, folder):
@@ -245,13 +245,16 @@ def _refuse(loaded: Loaded, found: Sequence[Drift]) -> NoReturn:
     raise BlockedError(f"cannot keep to the lock of {loaded.name}: {told}{more}", hint=hint)
 
 
-def _refuse_other_commit(loaded: Loaded, remote: Remote, pin: ModelPin | None) -> None:
+def _refuse_other_commit(loaded: Loaded, remote: Remote, pin: ModelPin | None, path: Path | None) -> None:
     """What is locked stays what is fetched; going over to another commit is `lock`'s to say."""
     from launchpad.deploy.lock import Drift
 
     if pin is None:
         return
-    over = f"launchpad lock {loaded.name}, then launchpad pull {loaded.name} --model-only"
+    lock, pull = f"launchpad lock {loaded.name}", f"launchpad pull {loaded.name} --model-only"
+    over, folder = f"{lock}, then {pull}", loaded.profile.model.path
+    if folder is not None and not Path(folder).is_dir():  # nothing is there that could be locked
+        over = f"rm {path}, then {pull}, then {lock}"
     if pin.repo not in {None, remote.repo}:
         fix = f"put it back in the profile; or name the other's commit as revision there, and go over to it: {over}"
         _refuse(loaded, [Drift("lock.revision", "model repository", str(pin.repo), remote.repo, fix)])
