@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from launchpad.deploy.apply import read_secrets
+from launchpad.deploy.apply import key_of, read_secrets
+from launchpad.deploy.spec import HostedChoice
 from launchpad.errors import LaunchpadError
+from launchpad.runtime.base import SecretRef
 from tests.deploy.specs import profile, spec
 
 if TYPE_CHECKING:
@@ -17,6 +20,27 @@ if TYPE_CHECKING:
 def read(environ: dict[str, str] | None = None, **says: Any) -> dict[str, str]:
     """The secrets of SMALL with one secret T."""
     return read_secrets(spec(profile(secrets={"T": says})), environ or {})["launchpad-small"]
+
+
+def hosted_key(value: str) -> str | None:
+    """The key of an endpoint as it is sent, from an environment that says ``value``."""
+    made = replace(spec(), hosted=HostedChoice("https://api.example.com/v1", SecretRef("hosted.key", "KEY", None)))
+    return key_of(made, read_secrets(made, {"KEY": value}))
+
+
+@pytest.mark.parametrize("around", ["{}", "{}\n", "{}\r\n", "  {}"])
+def test_a_line_end_behind_the_key_of_a_hosted_endpoint_is_no_part_of_it(around: str) -> None:
+    assert hosted_key(around.format("sk-1234")) == "sk-1234"
+
+
+@pytest.mark.parametrize("value", ["sk-12\n34", "sk-é", "sk 12", "sk-\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_and_never_repeated(value: str) -> None:
+    with pytest.raises(
+        LaunchpadError, match=r"cannot start .*: hosted\.key, from environment variable KEY, holds"
+    ) as told:
+        hosted_key(value)
+
+    assert value not in told.value.message
 
 
 def test_a_secret_comes_from_the_variable_it_names() -> None:

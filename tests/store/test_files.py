@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,35 @@ def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_a_write_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "far" / "file")
+    for data in (b"new", b"newer"):
+        write_atomic(link, data)
+        assert (link.is_symlink(), (tmp_path / "far" / "file").read_bytes()) == (True, data)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device", "link to itself"])
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link to a device":
+            path.symlink_to("/dev/full")
+        case _:
+            path.symlink_to(path)
+    before = path.lstat()
+    with pytest.raises(StoreError, match=f"cannot write {path}: "):
+        write_atomic(path, b"new")
+
+    assert path.lstat() == before
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)  # noqa: PTH116 - the very device
+
+
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_write_leaves_no_other_file(tmp_path: Path, durable: bool) -> None:
     write_atomic(tmp_path / "state.json", b"new", durable=durable)
@@ -81,7 +111,7 @@ def test_a_folder_that_is_gone_is_named_with_a_hint(tmp_path: Path) -> None:
 
 def test_a_target_that_cannot_be_replaced_keeps_what_it_is_and_leaves_no_litter(tmp_path: Path) -> None:
     (tmp_path / "state.json").mkdir()
-    with pytest.raises(StoreError, match="Is a directory"):
+    with pytest.raises(StoreError, match="it is there and is no regular file"):
         write_atomic(tmp_path / "state.json", b"new")
     assert os.listdir(tmp_path) == ["state.json"]  # noqa: PTH208 - names alone
 

@@ -25,12 +25,11 @@ _SECRET_BYTES = 64 * 1024
 def read_secrets(spec: Spec, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Values by container name and environment name; raises LaunchpadError naming the secret, never its value.
 
-    The key of a hosted endpoint is under the endpoint's own URL.
+    The key of a hosted endpoint is under the endpoint's own URL; it has to be one that an HTTP header can carry.
     """
+    read = _read_key if spec.hosted is not None else _read_secret
     return {
-        where: {
-            secret.env: value for secret in secrets if (value := _read_secret(spec.name, secret, environ)) is not None
-        }
+        where: {secret.env: value for secret in secrets if (value := read(spec.name, secret, environ)) is not None}
         for where, secrets in named_in(spec).items()
     }
 
@@ -47,6 +46,18 @@ def named_in(spec: Spec) -> dict[str, tuple[SecretRef, ...]]:
     if spec.hosted is not None:
         return {spec.hosted.base_url: () if spec.hosted.key is None else (spec.hosted.key,)}
     return {container.name: container.secrets for container in spec.containers}
+
+
+def _read_key(name: str, secret: SecretRef, environ: Mapping[str, str]) -> str | None:
+    """A bearer token: visible ASCII alone. A line end behind it, as a copied file brings one, is no part of it."""
+    value = (_read_secret(name, secret, environ) or "").strip()
+    if all("!" <= letter <= "~" for letter in value):
+        return value or None
+    where = f"environment variable {secret.from_env}" if secret.from_env is not None else f"file {secret.from_file}"
+    raise LaunchpadError(
+        f"cannot start {name}: {secret.env}, from {where}, holds a space, a line end or a letter that no key has",
+        hint="put the key alone there, as the provider shows it",
+    )
 
 
 def _read_secret(name: str, secret: SecretRef, environ: Mapping[str, str]) -> str | None:

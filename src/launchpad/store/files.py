@@ -43,7 +43,11 @@ def builtins(value: object) -> Any:
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``data``; ``durable`` syncs file and folder first. Raises StoreError."""
+    """Replace ``path`` by ``data``; ``durable`` syncs file and folder first. Raises StoreError.
+
+    A link is followed and stays; what is neither a file nor absent (a folder, a device) is refused.
+    """
+    path = _written_to(path)
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -64,6 +68,18 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
             f"cannot write {path}: {error.strerror or error}",
             hint="check free space and permissions, or set LAUNCHPAD_STATE_DIR",
         ) from error
+
+
+def _written_to(path: Path) -> Path:
+    """Where a write to ``path`` ends; StoreError where that is no regular file."""
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        fit = target.is_file() or not target.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError is Python 3.11's word for a link to itself
+        raise StoreError(f"cannot write {path}: {error}", hint="name a file that can be written") from error
+    if not fit:
+        raise StoreError(f"cannot write {path}: it is there and is no regular file", hint="name a file, or a new name")
+    return target
 
 
 def sync_folder(folder: Path) -> None:
