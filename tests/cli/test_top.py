@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -206,7 +206,9 @@ def test_without_a_terminal_it_prints_once(launchpad: Launchpad, rig: Rig) -> No
 
 
 def test_json_is_one_object(launchpad: Launchpad, rig: Rig) -> None:
-    rig.deployment(snapshot(gpus=(), traffic=None, alarms=(alarm(),)))
+    rig.deployment(
+        snapshot(gpus=(), traffic=None, alarms=(alarm(),), updated_at=datetime.now(UTC))
+    )  # the command's own clock
     said = launchpad("top", "--json").json
     assert [*said] == ["at", "deployments", "gpus", "alarms"]
     assert said["deployments"][0] == {

@@ -267,6 +267,26 @@ def _drifts(world: World, wish: Wish, spec: Spec, runtime: Runtime | None) -> tu
     return pins.findings(world, wish, spec, runtime)
 
 
+def refuse_drift(world: World, spec: Spec) -> None:
+    """Raise BlockedError where what ``spec`` would start from is no longer what the profile's lock says, and nobody accepted it."""
+    from launchpad.cli import pins
+    from launchpad.errors import BlockedError, NotFoundError
+
+    if spec.hosted is not None or spec.rehearsal is not None:
+        return
+    try:
+        wish = load(world, spec.profile, rig=None)
+    except NotFoundError:  # the profile is gone; what was asked for once is kept up all the same
+        return
+    if wish.hosted:
+        return
+    found = pins.findings(world, replace(wish, facts=here(world, wish.facts, world.runtime)), spec, world.runtime)
+    blocking = [item for item in found if item.severity == "blocks" and item.id not in spec.accepted]
+    if blocking:
+        more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
+        raise BlockedError(f"cannot restart {spec.name}: {blocking[0].message}{more}", hint=blocking[0].hint)
+
+
 def argument_schema(
     world: World,
     spec: Spec,

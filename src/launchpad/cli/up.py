@@ -313,7 +313,8 @@ def restart(
 ) -> None:
     """Stop a deployment gracefully and start the same spec again.
 
-    It is one wish: Ctrl-C stops following, and the deployment comes up again without us.
+    It is one wish: Ctrl-C stops following, and the deployment comes up again without us. One that is no longer what its lock says
+    is left as it is, and the drift named.
 
     Example: launchpad restart v4-flash-sglang-tp4
     """
@@ -326,6 +327,7 @@ def restart(
     if before is None:
         raise NotFoundError(f"cannot restart {name}: its spec is gone", hint=f"launchpad up {name}")
     _refuse_unseen_secrets(world, before.spec, restarts=True)
+    launch.refuse_drift(world, before.spec)
     offset = deployment.journal.end()
     generation = launch.want(world, before.spec, wanted=True, rollback=before.rollback, renew=True)
     snapshot = go(world, deployment, Ask(offset, generation, up=True), as_json=as_json, detach=False)
