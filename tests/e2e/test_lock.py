@@ -235,6 +235,19 @@ def test_a_tokenizer_a_revision_and_a_flag_are_each_named(bench: Bench) -> None:
     ]
 
 
+def test_a_restart_from_what_is_no_longer_locked_is_refused_and_what_runs_stays(bench: Bench) -> None:
+    bench.lock()
+    bench.rig.run("up", bench.name).ends(0)
+    started = bench.rig.started_at(bench.name)
+    (bench.model / "tokenizer.json").write_text('{"added": 1}')
+    bench.rig.run("restart", bench.name).ends(4, f"cannot restart {bench.name}: ", "tokenizer.json")
+
+    assert (bench.rig.started_at(bench.name), bench.rig.status(bench.name)["phase"]) == (started, "READY")
+
+    bench.rig.run("up", bench.name, "--accept", "lock.model-file").ends(0)
+    bench.rig.run("restart", bench.name).ends(0)
+
+
 def test_weights_of_another_content_are_named_where_they_are_read(bench: Bench) -> None:
     bench.lock("--weights")
     shard = bench.model / "model.safetensors"
