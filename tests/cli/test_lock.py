@@ -233,6 +233,19 @@ def drifted(world: World, profile: Path, *, weights: bool = False) -> list[str]:
     return [f"{drift.id}: {drift.what}" for drift in found]
 
 
+@pytest.mark.parametrize("gone", ["config.json", "."])
+def test_no_hint_pulls_a_model_of_which_nobody_knows_where_it_comes_from(pair: Path, tmp_path: Path, gone: str) -> None:
+    world = OneRig(fake())
+    locked(world, pair)
+    model = tmp_path / "models" / "small"
+    model.joinpath(gone).resolve().rename(tmp_path / "elsewhere")
+    loaded = world.profiles.load(str(pair))
+    found = compare(world, loaded, pins.known(world, loaded), RIG, weights=False, progress=lambda _: None)[1]
+
+    assert [drift.fix.partition(" back")[0] for drift in found] in (["put the locked file"], ["put it"])
+    assert "launchpad pull" not in found[0].fix
+
+
 def test_a_draft_model_is_locked_with_its_weights(pair: Path, tmp_path: Path) -> None:
     world = OneRig(fake())
     made = make(world, world.profiles.load(str(pair)), rig=RIG, weights=True, progress=lambda _: None)

@@ -268,6 +268,20 @@ def test_a_file_that_nobody_locked_is_to_be_removed_and_not_pulled() -> None:
     assert drift.fix == "rm '/models/small/a b.py', or lock what is there: launchpad lock small"
 
 
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param(lambda: model(files=MODEL.files[1:]), id="a file that is missing"),
+        pytest.param(lambda: model(fetched=B), id="files of another commit"),
+    ],
+)
+def test_where_nobody_says_where_a_model_comes_from_no_pull_puts_it_right(now: Callable[[], Lock]) -> None:
+    (drift,) = drifts(lock(), now(), pulls=False)
+    assert "launchpad pull" not in drift.fix
+    assert drift.fix.startswith("put the ")
+    assert drift.fix.endswith("lock what is there: launchpad lock small")
+
+
 def test_an_image_that_is_not_there_is_a_drift_where_everything_is_asked_for() -> None:
     now = replace(lock(), images=(ImagePin(IMAGE.reference, ("server",)),))
     assert [str(drift) for drift in drifts(lock(), now, whole=True)] == [

@@ -284,6 +284,11 @@ def declared_draft(profile: Profile) -> ModelPin | None:
     return ModelPin(table.draft_model) if table is not None and table.draft_model is not None else None
 
 
+def pulls(profile: Profile) -> bool:
+    """Whether ``pull`` knows where the model comes from."""
+    return profile.model.repo is not None or profile.model.source is not None
+
+
 def notes(world: World) -> Notes:
     """The hashes that are known already."""
     from launchpad.model.digest import Notes
@@ -342,7 +347,7 @@ def cheap_drifts(world: World, lock: Lock, subject: Subject) -> tuple[Drift, ...
     here = subject.facts.recorded is None
     # That a model cannot be read is a finding of its own.
     now = looked_as_far(world, subject, Depth(), lambda _: None)[0] if here else on_paper(world, subject, Depth())
-    return (*drifts(lock, now), *(touched(world, lock, now) if here else ()))
+    return (*drifts(lock, now, pulls=pulls(subject.loaded.profile)), *(touched(world, lock, now) if here else ()))
 
 
 def on_paper(world: World, subject: Subject, depth: Depth) -> Lock:

@@ -68,7 +68,7 @@ def compare(
     from launchpad.deploy.lock import drifts
 
     now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
-    found = (*unread, *drifts(pinned, now, whole=True))
+    found = (*unread, *drifts(pinned, now, whole=True, pulls=pins.pulls(loaded.profile)))
     # Weights whose content has just been found to differ need no second word about when they were written to.
     named = {drift.what for drift in found}
     return now, (*found, *(drift for drift in pins.touched(world, pinned, now) if drift.what not in named))
@@ -100,7 +100,9 @@ def _now(
         locked = f"{len(pin.files) + len(pin.weights)} files"
         what, fix = f"{part.replace('_', ' ')} {pin.path}", "put it back"
         if part == "model":
-            what, fix = f"model {loaded.profile.model.path}", f"put it back: launchpad pull {pinned.name} --model-only"
+            what = f"model {loaded.profile.model.path}"
+            if pins.pulls(loaded.profile):
+                fix = f"put it back: launchpad pull {pinned.name} --model-only"
         missing.append(Drift("lock.model-file", what, locked, error.message, fix))
     return now, tuple(missing)
 

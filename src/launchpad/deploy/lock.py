@@ -273,12 +273,15 @@ def _sources(item: ContainerSpec, model_path: str | None) -> dict[str, str]:
 # -- the difference ----------------------------------------------------------------------------------------------------
 
 
-def drifts(lock: Lock, now: Lock, *, whole: bool = False) -> tuple[Drift, ...]:
-    """Every difference between what is pinned and what is there. ``whole``: an image that is not there is a drift, too."""
+def drifts(lock: Lock, now: Lock, *, whole: bool = False, pulls: bool = True) -> tuple[Drift, ...]:
+    """Every difference between what is pinned and what is there. ``whole``: an image that is not there is a drift, too.
+
+    ``pulls``: whether the profile says where the model comes from, so that ``launchpad pull`` can fetch it.
+    """
     again = f"launchpad lock {lock.name}"
     found = [
         *_images(lock, now, again, whole=whole),
-        *_model(lock.model, now.model, again),
+        *_model(lock.model, now.model, again, pulls=pulls),
         *_draft(lock.draft_model, now.draft_model, again),
         *_driver(lock.rig, now.rig, again),
         *_containers(lock.containers, now.containers, again),
@@ -358,10 +361,18 @@ def _packages(pin: ImagePin, found: ImagePin, again: str) -> Iterator[Drift]:
             yield Drift("lock.packages", f"{name} in {pin.reference}", *said, _put_back(pin, again))
 
 
-def _model(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[Drift]:
+def _file_back(name: str, *, pulls: bool) -> str:
+    """How a file of the model comes back: by ``launchpad pull``, where the profile says where from."""
+    if pulls:
+        return f"put the locked file back (launchpad pull {name} --model-only fetches it)"
+    return "put the locked file back (the profile has no model.source to pull it from)"
+
+
+def _model(pin: ModelPin | None, now: ModelPin | None, again: str, *, pulls: bool) -> Iterator[Drift]:
     if pin is None or now is None:
         return
-    pull = f"launchpad pull {again.rpartition(' ')[2]} --model-only"
+    name = again.rpartition(" ")[2]
+    pull = f"launchpad pull {name} --model-only"
     if pin.repo is not None and now.repo is not None and pin.repo != now.repo:
         yield Drift("lock.revision", "model repository", pin.repo, now.repo, f"put it back in the profile, or: {again}")
     locked = pin.revision or pin.fetched
@@ -369,13 +380,14 @@ def _model(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[D
         fix = f'set revision = "{locked}" in the profile; or go over to the other one: {again}, then {pull}'
         yield Drift("lock.revision", "model revision in the profile", locked, now.revision or "", fix)
     if locked is not None and now.fetched not in {None, locked}:
-        fix = f"fetch the locked one: {pull}; or lock what is there: {again}"
+        back = f"fetch the locked one: {pull}" if pulls else "put the files of the locked one back"
+        fix = f"{back}; or lock what is there: {again}"
         yield Drift(
             "lock.revision", "revision that the model's files were fetched from", locked, now.fetched or "", fix
         )
     for id_, was, is_ in (("lock.model-file", pin.files, now.files), ("lock.weights", pin.weights, now.weights)):
         if was and now.path is not None:
-            yield from _files(id_, was, is_, _Mend(f"put the locked file back ({pull} fetches it)", again, now.path))
+            yield from _files(id_, was, is_, _Mend(_file_back(name, pulls=pulls), again, now.path))
 
 
 def _draft(pin: ModelPin | None, now: ModelPin | None, again: str) -> Iterator[Drift]:
