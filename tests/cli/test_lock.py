@@ -26,6 +26,7 @@ from tests.deploy.specs import table
 from tests.fakes.runtime import FakeRuntime, fake_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Launchpad
@@ -140,6 +141,44 @@ def test_a_file_that_is_no_lock_is_not_to_be_locked_over(launchpad: Launchpad, p
     ]
 
 
+def made_a_directory(path: Path) -> str:
+    path.mkdir()
+    return "it is a directory"
+
+
+def made_a_dangling_link(path: Path) -> str:
+    path.symlink_to("nowhere.lock")
+    return "it is a link to nowhere.lock, which is not there"
+
+
+def made_a_pipe(path: Path) -> str:
+    os.mkfifo(path)
+    return "it is no regular file"
+
+
+@pytest.mark.parametrize("make_it", [made_a_directory, made_a_dangling_link, made_a_pipe])
+def test_what_has_a_locks_name_and_is_no_file_is_not_taken_for_no_lock(
+    launchpad: Launchpad, profile: Path, make_it: Callable[[Path], str]
+) -> None:
+    path = profile.with_suffix(".lock")
+    says = f"cannot read lock {path}: {make_it(path)}"
+    planned = launchpad("plan", str(profile), "--rig", RIG, "--json").json["findings"]
+
+    assert [one["message"] for one in planned if one["id"] == "lock.unreadable"] == [says]
+    assert f"error: {says}" in launchpad("verify", str(profile)).err
+
+
+def test_a_lock_that_was_made_for_another_profile_is_compared_with_the_one_named(
+    launchpad: Launchpad, profile: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.lock"
+    launchpad("lock", str(profile), "--rig", RIG, "--output", str(other))
+    other.write_text(other.read_text().replace('"name": "small"', '"name": "other"', 1))
+    ended = launchpad("verify", str(profile), "--lock", str(other), "--rig", RIG)
+
+    assert f"{other} was made as the lock of other; it is compared with small" in ended.err
+
+
 def test_a_lock_says_what_it_cannot_pin(launchpad: Launchpad, profile: Path) -> None:
     said = launchpad("lock", str(profile), "--rig", RIG, "--json").json["unpinned"]
 
@@ -186,7 +225,15 @@ def test_what_a_commit_named_in_an_earlier_lock_goes_on(launchpad: Launchpad, pr
 
 
 @pytest.mark.parametrize(
-    "words", [("lock",), ("lock", "x", "--import", "/nowhere"), ("pull", "x", "--image-only", "--model-only")]
+    "words",
+    [
+        ("lock",),
+        ("lock", "x", "--import", "/nowhere"),
+        ("lock", "--import", "/nowhere", "--weights"),
+        ("lock", "v4-flash-sglang-tp4", "--rig", RIG, "--replace"),
+        ("lock", "v4-flash-sglang-tp4", "--export", "/nowhere", "--weights"),
+        ("pull", "x", "--image-only", "--model-only"),
+    ],
 )
 def test_options_that_contradict_are_a_usage_error(launchpad: Launchpad, words: tuple[str, ...]) -> None:
     assert launchpad(*words).code == 2
@@ -460,6 +507,14 @@ def test_a_manifest_that_is_none_is_refused(
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | harm))
     with pytest.raises(StoreError, match=says):
         carry.take_in(OneRig(FakeRuntime()), tmp_path / "usb", replace_=False, as_json=True)
+
+
+def test_an_import_of_a_file_says_that_it_wants_the_directory(tmp_path: Path, state: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"manifest\.json: it is no directory") as raised:
+        carry.take_in(OneRig(FakeRuntime()), tmp_path / "manifest.json", replace_=False, as_json=True)
+
+    assert raised.value.hint == f"name the directory: launchpad lock --import {tmp_path}"
 
 
 def test_a_manifest_that_names_a_file_outside_is_refused(profile: Path, tmp_path: Path, capsys: Any) -> None:

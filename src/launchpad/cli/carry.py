@@ -176,6 +176,11 @@ def _manifest(folder: Path) -> tuple[str, tuple[Item, ...]]:
     from launchpad.store.files import decode
 
     path = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(
+            f"cannot import {folder}: it is no directory",
+            hint=f"name the directory: launchpad lock --import {folder.parent}",
+        )
     try:
         said: dict[str, Any] = json.loads(path.read_bytes())
         if said["format"] != FORMAT:

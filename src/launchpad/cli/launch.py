@@ -447,7 +447,7 @@ def _unlocked_by(world: World, wish: Wish, spec: Spec, origin: Origin | None) ->
     if origin is None or origin.kind != "pins" or (path := pins.find(world, wish.loaded)) is None:
         return ()
     try:
-        lock = pins.read(path)
+        lock = pins.of_profile(pins.read(path), wish.loaded)
     except LaunchpadError:
         return ()  # that it cannot be read is a finding of its own
     if all(pin.id is None for pin in lock.images):

@@ -51,13 +51,17 @@ def lock(
     if import_ is not None:
         from launchpad.cli import carry
 
-        if name is not None or export is not None or output is not None:
+        if name is not None or export is not None or output is not None or rig is not None or weights:
             raise typer.BadParameter("goes alone: the directory says what it holds", param_hint="--import")
         carry.take_in(world, Path(import_), replace_=replace_, as_json=as_json)
         return
+    if replace_:
+        raise typer.BadParameter("goes with --import; `lock NAME` replaces the lock of NAME", param_hint="--replace")
     if name is None:
         raise typer.BadParameter("name a profile", param_hint="NAME")
     if export is not None:
+        if output is not None or rig is not None or weights:
+            raise typer.BadParameter("carries the lock that is there: first lock NAME", param_hint="--export")
         from launchpad.cli import carry
 
         carry.put_out(world, world.profiles.load(name), Path(export), as_json=as_json)

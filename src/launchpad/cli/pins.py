@@ -65,30 +65,48 @@ def home(world: World, loaded: Loaded) -> Path:
 
 
 def find(world: World, loaded: Loaded) -> Path | None:
-    """The lock of this profile, or None where there is none."""
+    """The lock of this profile, or None where there is none. Whatever has its name counts, though it may not be read."""
+    import os
+
     from launchpad.profiles.catalog import search_path
 
     places = (loaded.path.parent, *search_path(world.environ))
-    return next((path for place in places if (path := place / f"{loaded.name}{SUFFIX}").is_file()), None)
+    return next((path for place in places if os.path.lexists(path := place / f"{loaded.name}{SUFFIX}")), None)
 
 
 def read(path: Path) -> Lock:
     """The lock in a file; raises StoreError for one that cannot be read, or is damaged."""
     try:
+        if path.exists() and not path.is_file():
+            what = "a directory" if path.is_dir() else "no regular file"
+            raise StoreError(f"cannot read lock {path}: it is {what}", hint=f"move it away: mv {path} {path}.old")
+        if path.is_symlink() and not path.exists():
+            there = f"it is a link to {path.readlink()}, which is not there"
+            raise StoreError(f"cannot read lock {path}: {there}", hint=f"put that back, or: rm {path}")
         data = path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read lock {path}: {error.strerror or error}", hint=f"ls -l {path}") from error
     return read_lock(data, str(path))
 
 
-def known(world: World, loaded: Loaded) -> Lock:
-    """The lock of this profile; raises NotFoundError where there is none."""
+def found(world: World, loaded: Loaded) -> Path:
+    """As :func:`find`; raises NotFoundError where there is none."""
     path = find(world, loaded)
     if path is None:
         raise NotFoundError(
             f"cannot find a lock of {loaded.name}: nothing is pinned", hint=f"launchpad lock {loaded.name}"
         )
-    return read(path)
+    return path
+
+
+def known(world: World, loaded: Loaded) -> Lock:
+    """The lock of this profile, whatever name it was made under; raises NotFoundError where there is none."""
+    return of_profile(read(found(world, loaded)), loaded)
+
+
+def of_profile(lock: Lock, loaded: Loaded) -> Lock:
+    """``lock`` as this profile is held to it: a profile and its lock may have been copied, or renamed, together."""
+    return replace(lock, name=loaded.name)
 
 
 def write(lock: Lock, path: Path) -> None:
@@ -335,7 +353,7 @@ def findings(world: World, wish: Wish, spec: Spec, runtime: Runtime | None) -> t
     if path is None:
         return ()
     try:
-        lock = read(path)
+        lock = of_profile(read(path), wish.loaded)
     except LaunchpadError as error:
         return (Finding("lock.unreadable", "blocks", error.message, error.hint, hazard=True),)
     subject = Subject(wish.loaded, spec, wish.facts, runtime)

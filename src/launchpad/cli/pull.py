@@ -74,7 +74,7 @@ def _lock_of(world: World, loaded: Loaded) -> Lock | None:
     from launchpad.cli import pins
 
     path = pins.find(world, loaded)
-    return pins.read(path) if path is not None else None
+    return pins.of_profile(pins.read(path), loaded) if path is not None else None
 
 
 # -- the image ---------------------------------------------------------------------------------------------------------

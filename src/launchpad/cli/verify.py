@@ -43,12 +43,16 @@ def verify(
     world = World()
     loaded = world.profiles.load(name)
     pins.refuse_hosted(loaded, "verify")
-    pinned = pins.read(Path(lock)) if lock is not None else pins.known(world, loaded)
+    path = Path(lock) if lock is not None else pins.found(world, loaded)
+    made = pins.read(path)
+    if made.name != loaded.name:
+        render.say(f"{path} was made as the lock of {made.name}; it is compared with {loaded.name}")
+    pinned = pins.of_profile(made, loaded)
     with hashing(world, quiet=as_json) as progress:
         now, found = compare(world, loaded, pinned, rig, weights=weights, progress=progress)
     unseen = tuple(_unseen(pinned, now))
     if as_json:
-        render.answer_json(_json(pinned, found, unseen))
+        render.answer_json(_json(pinned, found, unseen) | {"lock_of": made.name})
     else:
         _tell(pinned, now, found, unseen)
     raise typer.Exit(EXIT_BLOCKED if found else 0)
