@@ -327,6 +327,31 @@ def test_a_hub_that_does_not_answer_is_told(door: Hub) -> None:
         nobody.find(REPO, "main")
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "", "hub.example.org", "ftp://hub.example.org", "https://", "http://[::"]
+)
+def test_an_endpoint_that_is_no_address_is_named_before_anything_is_asked(endpoint: str) -> None:
+    with pytest.raises(HubError, match="HF_ENDPOINT is no address of a hub"):
+        connect(endpoint=endpoint, token=None)
+
+
+def test_another_hub_that_does_not_answer_is_named_without_the_password_in_its_address() -> None:
+    nobody = connect(endpoint="http://me:secret@127.0.0.1:9/hub", token=None)
+    with pytest.raises(HubError) as raised:
+        nobody.find(REPO, "main")
+
+    assert (raised.value.hint or "").endswith("; http://127.0.0.1:9/hub is what HF_ENDPOINT names")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_the_page_to_look_at_is_of_the_hub_that_was_asked(hub: StandInHub, door: Hub, status: int) -> None:
+    hub.faults.status = status
+    with pytest.raises(HubError) as raised:
+        door.find(REPO, "main")
+
+    assert f" at {hub.endpoint}/{REPO}" in (raised.value.hint or "")
+
+
 def test_a_private_repository_opens_with_its_token() -> None:
     with stand_in_hub({"config.json": b"{}"}, private="hf_right") as hub:
         assert connect(endpoint=hub.endpoint, token="hf_right").find(REPO, "main").commit == COMMIT

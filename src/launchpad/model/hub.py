@@ -85,7 +85,7 @@ def connect(*, endpoint: str | None, token: str | None, waits_s: Sequence[float]
     """The hub at ``endpoint``, None for the one that HF_ENDPOINT names; ``token`` None for HF_TOKEN or the file it is kept in.
 
     ``waits_s``: seconds between attempts that bring nothing; after the last one it gives up. Raises HubError where huggingface_hub
-    is not installed.
+    is not installed, or the endpoint is no address.
     """
     try:
         from huggingface_hub import HfApi
@@ -95,7 +95,28 @@ def connect(*, endpoint: str | None, token: str | None, waits_s: Sequence[float]
             hint=f"pipx inject launchpad {_PACKAGE}, or in launchpad's virtual environment: pip install {_PACKAGE}",
         ) from error
     _utils().disable_progress_bars()
-    return Hub(HfApi(endpoint=endpoint, token=token, library_name="launchpad"), waits_s)
+    api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else endpoint, token=token, library_name="launchpad")
+    if _site(api.endpoint) is None:
+        raise HubError(
+            "cannot fetch models: HF_ENDPOINT is no address of a hub (it begins with http:// or https://)",
+            hint="unset HF_ENDPOINT; or export HF_ENDPOINT=https://HOST",
+        )
+    return Hub(api, waits_s)
+
+
+def _site(endpoint: str) -> str | None:
+    """A hub's address as a person may be shown it: without a user, a password, or a query. None for what is no address."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not host:
+        return None
+    named = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{named}" + (f":{port}" if port is not None else "") + parts.path.rstrip("/")
 
 
 def _utils() -> Any:
@@ -108,6 +129,7 @@ class Hub:
 
     def __init__(self, api: HfApi, waits_s: Sequence[float] = WAITS_S) -> None:
         self._api: Any = api  # what it answers is read field by field
+        self._site = _site(api.endpoint) or ""
         self._waits_s = tuple(waits_s)
 
     def find(self, repo: str, revision: str) -> Remote:
@@ -115,7 +137,7 @@ class Hub:
         try:
             said = self._api.model_info(repo, revision=revision, files_metadata=True, timeout=30)
         except _foreign() as error:
-            raise _told(error, repo, revision) from None
+            raise _told(error, self._site, repo, revision) from None
         files = []
         for item in said.siblings or ():
             _refuse_climbing(repo, item.rfilename)
@@ -163,7 +185,7 @@ class Hub:
         except _Other as error:
             return _not_the_file(remote, file, str(error)), error
         except _foreign() as error:
-            return _told(error, remote.repo, remote.commit, file.name), error
+            return _told(error, self._site, remote.repo, remote.commit, file.name), error
         if (came := into.tell()) < file.size_bytes:
             short = _not_the_file(remote, file, f"the answer ended at byte {came} of {file.size_bytes}")
             return short, short
@@ -428,43 +450,45 @@ def _foreign() -> tuple[type[Exception], ...]:
     return (*roots, OSError, ValueError)
 
 
-def _told(error: Exception, repo: str, revision: str, name: str | None = None) -> Exception:
-    """The hub's error in our words, without its URL; an error of our own disk comes back as it is."""
+def _told(error: Exception, site: str, repo: str, revision: str, name: str | None = None) -> Exception:
+    """The error of the hub at ``site`` in our words, without its URL; an error of our own disk comes back as it is."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 
     what = f"cannot fetch {name} of {repo}" if name else f"cannot fetch {repo}"
     if isinstance(error, OfflineModeIsEnabled):
         return HubError(f"{what}: HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE")
     if isinstance(error, GatedRepoError):
-        hint = f"accept them at https://huggingface.co/{repo}; {_TOKEN}"
+        hint = f"accept them at {site}/{repo}; {_TOKEN}"
         return HubError(f"{what}: its owner wants its terms accepted first", hint=hint)
     if isinstance(error, RevisionNotFoundError):
         return HubError(f"{what}: it has no revision {revision}", hint="correct revision in the profile")
     if isinstance(error, HfHubHTTPError):
-        return _status(error, what, repo)
+        return _status(error, what, f"{site}/{repo}")
     if isinstance(error, ValueError):
         return HubError(
             f"{what}: huggingface_hub refuses it ({type(error).__name__})", hint="hf download fetches it, too"
         )
     if isinstance(error, OSError) and error.errno is not None:
         return error
-    return HubError(f"{what}: the connection broke ({type(error).__name__})", hint=_AGAIN)
+    own = "" if site == _HUB else f"; {site} is what HF_ENDPOINT names"
+    return HubError(f"{what}: the connection broke ({type(error).__name__})", hint=f"{_AGAIN}{own}")
 
 
+_HUB: Final = "https://huggingface.co"
 _AGAIN: Final = "pull again: what has come is kept, and continued"
 _TOKEN: Final = "then export HF_TOKEN=..., or: hf auth login"  # noqa: S105 - a hint, no token
 
 
-def _status(error: Any, what: str, repo: str) -> HubError:
+def _status(error: Any, what: str, page: str) -> HubError:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     match status:
         case 401 | 403:
             cause = "the hub wants a token" if status == 401 else "the hub's answer is that this token may not"
-            return HubError(f"{what}: {cause}", hint=f"ask for access at https://huggingface.co/{repo}; {_TOKEN}")
+            return HubError(f"{what}: {cause}", hint=f"ask for access at {page}; {_TOKEN}")
         case 404:
             where = "the hub has no such repository or file, or keeps it from those without a token"
-            return HubError(f"{what}: {where}", hint=f"look at https://huggingface.co/{repo}")
+            return HubError(f"{what}: {where}", hint=f"look at {page}")
         case 429:
             after = response.headers.get("Retry-After", "") if response is not None else ""
             wait_s = f"{after} s" if str(after).isdigit() else "a while"
