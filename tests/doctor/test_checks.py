@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from launchpad.deploy.observe import Observed
 from launchpad.deploy.spec import CacheChoice, RehearsalChoice, Spec
 from launchpad.doctor.checks import Eyes, preflight
 from launchpad.doctor.finding import Finding, exit_code, worst_first
-from launchpad.model.checkpoint import Checkpoint, CheckpointError, ModelConfig, Shard
+from launchpad.model.checkpoint import Checkpoint, CheckpointError, ModelConfig, Shard, inspect_checkpoint
 from launchpad.rehearse.deployment import rehearse
 from launchpad.rig.facts import DiskFacts
 from tests.deploy.specs import container, found, gpu, profile, rig, spec
@@ -179,6 +180,64 @@ def test_what_speaks_against_a_start_is_said_with_the_fix(id_: str) -> None:
     (finding,) = seen(**given)
 
     assert (finding.id, finding.severity, finding.message, finding.hint) == (id_, severity, message, hint)
+
+
+# -- files that no container sees ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    """A hub cache's snapshot: links, all of them, to blobs beside it."""
+    folder = tmp_path / "models--a--b" / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    for name, text in (("config.json", b"{}"), ("model.safetensors", (2).to_bytes(8, "little") + b"{}")):
+        (tmp_path / "models--a--b" / "blobs" / name).write_bytes(text)
+        (folder / name).symlink_to(f"../../blobs/{name}")
+    return folder
+
+
+def read(made: Spec) -> tuple[Finding, ...]:
+    """The findings on a spec whose model lies on this machine."""
+    return seen(made, looks=Eyes(lambda *_: None, inspect_checkpoint, {}))
+
+
+def test_a_hubs_snapshot_is_links_to_what_the_container_does_not_see(snapshot: Path, tmp_path: Path) -> None:
+    (finding,) = read(calm(model={"path": str(snapshot)}))
+
+    assert (finding.id, finding.severity) == ("model.outside-mount", "blocks")
+    assert finding.message == (
+        f"cannot read config.json of {snapshot} in launchpad-small: it is a link out of that folder, and the container sees "
+        "nothing at /blobs/config.json (and 1 more)"
+    )
+    assert finding.hint == (
+        f"cp -rlL {snapshot} {tmp_path}/b-whole (hard links; to another disk: cp -rL), and set model.path to the copy"
+    )
+    assert finding.evidence == "config.json -> /blobs/config.json; model.safetensors -> /blobs/model.safetensors"
+
+
+def test_the_hinted_copy_has_nothing_against_it(snapshot: Path, tmp_path: Path) -> None:
+    (finding,) = read(calm(model={"path": str(snapshot)}))
+    subprocess.run((finding.hint or "").partition(" (")[0], shell=True, check=True)
+
+    assert read(calm(model={"path": f"{tmp_path}/b-whole"})) == ()
+
+
+def test_a_snapshot_whose_blobs_the_profile_mounts_is_read(snapshot: Path) -> None:
+    blobs = {"source": str(snapshot.parent.parent / "blobs"), "target": "/blobs"}
+
+    assert read(calm(model={"path": str(snapshot)}, mounts=[blobs])) == ()
+
+
+def test_a_draft_model_of_links_is_told_by_its_own_key(snapshot: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "plain" / name).write_bytes((snapshot / name).read_bytes())
+    drafted = {"method": "eagle", "draft_tokens": 2, "draft_model": str(snapshot)}
+    (finding,) = read(calm(model={"path": str(tmp_path / "plain")}, speculative=drafted))
+
+    assert finding.id == "model.outside-mount"
+    assert (finding.hint or "").endswith("and set speculative.draft_model to the copy")
 
 
 # -- each finding, spared ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from launchpad.model.checkpoint import CONFIG_LIMIT, CheckpointError, ModelConfig, inspect_checkpoint, read_config
+from launchpad.model.checkpoint import (
+    CONFIG_LIMIT,
+    CheckpointError,
+    ModelConfig,
+    inspect_checkpoint,
+    read_config,
+    strays,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,3 +271,83 @@ def test_a_config_that_is_a_dangling_link_is_an_error(model: Path) -> None:
     (model / "config.json").symlink_to("gone")
     with pytest.raises(CheckpointError, match=r"config\.json: No such file or directory"):
         inspect_checkpoint(model)
+
+
+# -- links, as a container sees them ------------------------------------------------------------------------------------------
+
+
+def stray(model: Path, link: str, name: str = "config.json", **mounts: Path) -> list[tuple[str, str]]:
+    """What cannot be read of a model seen at /models/m once ``name`` is a link; ``mounts`` are further binds, by last name."""
+    (model / name).unlink(missing_ok=True)
+    (model / name).symlink_to(link)
+    binds = {"/models/m": str(model), **{f"/{inside}": str(outside) for inside, outside in mounts.items()}}
+    return [(found.name, found.wanted) for found in strays(model, inspect_checkpoint(model).linked, binds, "/models/m")]
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, model: Path) -> Path:
+    """A model two levels down, with ``blobs/c.json`` where a hub's cache has it."""
+    inner = tmp_path / "hub" / "snapshots" / "abc"
+    inner.mkdir(parents=True)
+    for file in [file for file in model.iterdir() if file.is_file()]:
+        file.rename(inner / file.name)
+    (tmp_path / "hub" / "blobs").mkdir()
+    (tmp_path / "hub" / "blobs" / "c.json").write_text('{"model_type": "llama"}')
+    return inner
+
+
+def test_a_link_into_a_hubs_blobs_leads_nowhere_in_the_container(snapshot: Path) -> None:
+    assert stray(snapshot, "../../blobs/c.json") == [("config.json", "/blobs/c.json")]
+
+
+def test_a_link_beside_the_folder_leads_nowhere_in_the_container(snapshot: Path) -> None:
+    (snapshot.parent / "c.json").write_text("{}")
+    assert stray(snapshot, "../c.json") == [("config.json", "/models/c.json")]
+
+
+def test_an_absolute_link_into_the_folder_itself_leads_nowhere_in_the_container(snapshot: Path) -> None:
+    (snapshot / "real.json").write_text("{}")
+    assert stray(snapshot, f"{snapshot}/real.json") == [("config.json", f"{snapshot}/real.json")]
+
+
+def test_a_shard_in_a_folder_that_is_a_link_leads_nowhere_in_the_container(snapshot: Path) -> None:
+    (snapshot / ONE).rename(snapshot.parent.parent / "blobs" / ONE)
+    (snapshot / "part").symlink_to("../../blobs")
+    index(snapshot, f"part/{ONE}", TWO)
+    binds = {"/models/m": str(snapshot)}
+    found = strays(snapshot, inspect_checkpoint(snapshot).linked, binds, "/models/m")
+    assert [(item.name, item.wanted) for item in found] == [(f"part/{ONE}", f"/blobs/{ONE}")]
+
+
+def test_a_link_within_the_folder_is_read_in_the_container(snapshot: Path) -> None:
+    (snapshot / "real.json").write_text("{}")
+    assert stray(snapshot, "real.json") == []
+
+
+def test_a_link_that_leaves_and_comes_back_by_the_mounts_name_is_read_in_the_container(snapshot: Path) -> None:
+    (snapshot / "real.json").write_text("{}")
+    (snapshot.parent / "m").symlink_to("abc")
+    assert stray(snapshot, "../m/real.json") == []
+
+
+def test_a_link_to_what_is_mounted_where_it_leads_is_read_in_the_container(snapshot: Path) -> None:
+    assert stray(snapshot, "../../blobs/c.json", blobs=snapshot.parent.parent / "blobs") == []
+
+
+def test_words_for_people_may_lead_anywhere(snapshot: Path) -> None:
+    assert stray(snapshot, "../../blobs/c.json", "README.md") == []
+
+
+def test_a_folder_that_is_itself_a_link_is_no_matter(snapshot: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(snapshot)
+    (snapshot / "real.json").write_text("{}")
+    assert stray(tmp_path / "current", "real.json") == []
+
+
+def test_links_in_a_ring_end(snapshot: Path) -> None:
+    (snapshot.parent / "ring").write_text("{}")
+    (snapshot / "ring").symlink_to("ring2")
+    (snapshot / "ring2").symlink_to("../m/ring")
+    (snapshot.parent / "m").mkdir()
+    (snapshot.parent / "m" / "ring").write_text("{}")
+    assert [name for name, _ in stray(snapshot, "ring2")] == ["config.json", "ring", "ring2"]

@@ -7,6 +7,7 @@ mends everything at once and not one thing a run. What is looked at from outside
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from launchpad.deploy.apply import read_secrets
 from launchpad.doctor.finding import Finding, worst_first
+from launchpad.engines.speculative import draft_path
 from launchpad.errors import LaunchpadError
-from launchpad.model.checkpoint import Checkpoint
+from launchpad.model.checkpoint import Checkpoint, strays
 from launchpad.units import show_bytes
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def preflight(spec: Spec, facts: RigFacts, found: Observed, claims: Claims, eyes
         findings.extend(_secrets(spec, eyes))
         if spec.rehearsal is None:
             findings.extend(_model(spec, eyes))
+            findings.extend(_strays(spec, eyes))
             findings.extend(_mounts(spec))
     return worst_first(findings)
 
@@ -210,6 +213,42 @@ def _model(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
             f"fetch what is missing: hf download REPO --local-dir {spec.model_path}",
             evidence="; ".join(problems[:20]),
         )
+
+
+def _strays(spec: Spec, eyes: Eyes) -> Iterator[Finding]:
+    """Files of the model, or of its draft model, that are links to what no container of the deployment sees."""
+    told: set[str] = set()
+    for container in spec.containers:
+        binds = {mount.target: mount.source for mount in container.mounts if mount.kind == "bind"}
+        for target, source in binds.items():
+            if source in told or (source != spec.model_path and target != draft_path(source)):
+                continue
+            try:
+                found = strays(Path(source), eyes.checkpoint(Path(source)).linked, binds, target)
+            except (LaunchpadError, OSError):
+                continue  # told by the check of the model, or by the engine of a draft model
+            if not found:
+                continue
+            told.add(source)
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            copy, key = _whole(Path(source)), "model.path" if source == spec.model_path else "speculative.draft_model"
+            yield Finding(
+                "model.outside-mount",
+                "blocks",
+                f"cannot read {found[0].name} of {source} in {container.name}: it is a link out of that folder, and the container "
+                f"sees nothing at {found[0].wanted}{more}",
+                f"cp -rlL {shlex.quote(source)} {shlex.quote(str(copy))} (hard links; to another disk: cp -rL), "
+                f"and set {key} to the copy",
+                evidence="; ".join(f"{stray.name} -> {stray.wanted}" for stray in found[:20]),
+            )
+
+
+def _whole(folder: Path) -> Path:
+    """What a copy without links may be called: beside the folder, or beside the hub cache that it is a snapshot of."""
+    if folder.parent.name != "snapshots":
+        return folder.with_name(f"{folder.name}-whole")
+    held = folder.parent.parent
+    return held.with_name(f"{held.name.rpartition('--')[2]}-whole")
 
 
 def _mounts(spec: Spec) -> Iterator[Finding]:

@@ -95,6 +95,15 @@ EXPLAINED: Final[Mapping[str, Explained]] = {
         "The model's directory lacks files that its index names, or holds some that are too short: a download that was cut off.",
         "fetch what is missing: launchpad pull NAME --model-only, or hf download",
     ),
+    "model.outside-mount": Explained(
+        "A file of the model's directory, or of the draft model's, is a link to somewhere else: a snapshot of a hub cache is made "
+        "of links to ../../blobs. Only the directory itself is mounted, at /models/ and its own name in the container, so the link "
+        "leads nowhere there, and the engine cannot read what can be read here. An absolute link is one out of the directory, too: "
+        "the container has other paths.",
+        "copy the directory with its links followed (cp -rL, or cp -rlL for hard links on the same disk) and name the copy; fetch "
+        "it into a folder of its own (launchpad pull NAME --model-only, hf download --local-dir); or mount what the links lead to "
+        "where the container looks for it: [[mounts]]",
+    ),
     "model.unreadable": Explained(
         "The model's directory cannot be read: it is not there, is no model, or belongs to somebody else.",
         "correct model.path in the profile, or its permissions",

@@ -19,7 +19,7 @@ from launchpad.errors import LaunchpadError
 from launchpad.units import show_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,8 @@ CONFIG_LIMIT: Final = 8 * 1024 * 1024
 INDEX_LIMIT: Final = 256 * 1024 * 1024
 HEADER_LIMIT: Final = 100 * 1000 * 1000
 ENTRY_LIMIT: Final = 100_000
+#: Links that are followed on the way to one file; the kernel's own limit.
+LINK_LIMIT: Final = 40
 #: How many shards of one kind of problem are named; the others are counted.
 NAMED: Final = 5
 
@@ -77,7 +79,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model directory as found. ``has_index`` False with shards means that their completeness was told by their names."""
+    """A model directory as found. ``has_index`` False with shards means that their completeness was told by their names.
+
+    ``linked`` are the names of files that a link may lead elsewhere: see :func:`strays`.
+    """
 
     path: Path
     config: ModelConfig
@@ -85,6 +90,7 @@ class Checkpoint:
     has_index: bool
     incomplete: tuple[str, ...] = ()
     other_weights: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -113,18 +119,28 @@ class Checkpoint:
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A file that is readable here and not in a container: a link leads to ``wanted`` there, where nothing is mounted."""
+
+    name: str
+    wanted: str
+
+
 def inspect_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in a directory; never loads weights.
 
     Raises CheckpointError where the path is no readable directory with a sound config.json, or where its index is junk.
     Shards that are missing or damaged are no error: see :meth:`Checkpoint.problems`.
     """
-    names = _entries(path)
+    found = _entries(path)
+    names = frozenset(found)
     config = _config(path, names)
     if INDEX in names:
         shards = tuple(_listed_shard(path, name) for name in _indexed(path))
     else:
         shards = tuple(_shard(path, name) for name in _expected(names))
+    below = {shard.name for shard in shards if "/" in shard.name and shard.state == "whole"}
     return Checkpoint(
         path=path,
         config=config,
@@ -132,7 +148,55 @@ def inspect_checkpoint(path: Path) -> Checkpoint:
         has_index=INDEX in names,
         incomplete=_incomplete(path, names),
         other_weights=tuple(sorted(name for name in names if name.endswith((".gguf", ".bin", ".pt", ".pth")))),
+        linked=tuple(sorted({name for name, is_link in found.items() if is_link and _read(name)} | below)),
     )
+
+
+def strays(path: Path, names: Iterable[str], binds: Mapping[str, str], target: str) -> tuple[Stray, ...]:
+    """Which of a directory's files cannot be read in a container that sees it at ``target``, though they can be read here.
+
+    ``binds`` maps every path that is mounted into the container to its path on the rig. Links are followed by their text, as the
+    kernel in the container follows them; what the image itself holds is not known and does not count. Raises OSError where this
+    user may not look.
+    """
+    places = {PurePosixPath(inside): Path(os.path.realpath(outside)) for inside, outside in binds.items()}
+    wanted = ((name, _dangles(PurePosixPath(target, name), places)) for name in names if (path / name).is_file())
+    return tuple(Stray(name, str(where)) for name, where in wanted if where is not None)
+
+
+def _dangles(path: PurePosixPath, places: Mapping[PurePosixPath, Path]) -> PurePosixPath | None:
+    """Where in the container the way to ``path`` leaves what is mounted, all its links followed; None where it does not."""
+    here, todo, links = PurePosixPath("/"), list(path.parts[1:]), 0
+    while todo:
+        name = todo.pop(0)
+        if name == "..":
+            here = here.parent
+            continue
+        step = here / name
+        base = next((place for place in (step, *step.parents) if place in places), None)
+        if base is None:
+            if not any(place.is_relative_to(step) for place in places):
+                return step.joinpath(*todo)
+            here = step
+            continue
+        outside = places[base] / step.relative_to(base)
+        if outside.is_symlink():
+            links += 1
+            if links > LINK_LIMIT:
+                return step
+            text = PurePosixPath(outside.readlink())
+            todo[:0] = text.parts[1:] if text.is_absolute() else text.parts
+            here = PurePosixPath("/") if text.is_absolute() else here
+        elif not outside.exists() and not any(place.is_relative_to(step) for place in places):
+            return step.joinpath(*todo)
+        else:
+            here = step
+    return None
+
+
+def _read(name: str) -> bool:
+    """Whether an engine may read a file of that name; hidden ones and words for people it does not."""
+    return not name.startswith((".", "LICENSE")) and not name.endswith(".md")
 
 
 def read_config(text: bytes) -> ModelConfig:
@@ -189,12 +253,13 @@ def header_flaw(header: bytes, body_bytes: int) -> tuple[ShardState, int | None,
     return "whole", end, ""
 
 
-def _entries(path: Path) -> frozenset[str]:
+def _entries(path: Path) -> dict[str, bool]:
+    """What lies in a directory by name, and whether it is a link."""
     try:
-        names = set()
+        names: dict[str, bool] = {}
         with os.scandir(path) as entries:
             for entry in entries:
-                names.add(entry.name)
+                names[entry.name] = entry.is_symlink()
                 if len(names) > ENTRY_LIMIT:
                     raise CheckpointError(f"cannot read the model {path}: it holds more than {ENTRY_LIMIT} files")
     except FileNotFoundError as error:
@@ -206,7 +271,7 @@ def _entries(path: Path) -> frozenset[str]:
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the model {path}: {_why(error)}", hint=f"ls -ld {path}") from error
-    return frozenset(names)
+    return names
 
 
 def _config(path: Path, names: frozenset[str]) -> ModelConfig:
