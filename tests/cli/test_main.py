@@ -102,7 +102,7 @@ WRONG: list[tuple[list[str], str, str]] = [
     (
         ["plan", "demo-vllm-cpu"],
         "cannot use the Docker Engine: unix:///nonexistent.sock is not there",
-        "sudo systemctl start docker",
+        "DOCKER_HOST or the docker context names unix:///nonexistent.sock: ",
     ),
     (["up", "demo-vllm-cpu"], "cannot use the Docker Engine: unix:///nonexistent.sock is not there", ""),
     (["rehearse", "demo-vllm-cpu"], "cannot use the Docker Engine: unix:///nonexistent.sock is not there", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -174,20 +175,27 @@ def refusal(environ: dict[str, str], *, timeout_s: float = 60) -> tuple[str, str
     return caught.value.message, caught.value.hint
 
 
-def test_a_missing_socket_says_how_to_start_docker(tmp_path: Path) -> None:
-    assert refusal({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}) == (
-        f"cannot use the Docker Engine: unix://{tmp_path}/none.sock is not there: Docker is not running",
-        "sudo systemctl start docker",
+def test_a_missing_socket_of_ones_own_says_what_names_it(tmp_path: Path) -> None:
+    host = f"unix://{tmp_path}/none.sock"
+    assert refusal({"DOCKER_HOST": host}) == (
+        f"cannot use the Docker Engine: {host} is not there: Docker is not running",
+        f"DOCKER_HOST or the docker context names {host}: start the engine that listens there, or correct it (docker context ls)",
     )
 
 
-def test_a_socket_that_nobody_listens_on_says_how_to_start_docker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ECONNREFUSED])
+def test_nobody_at_the_default_socket_says_how_to_start_docker(number: int) -> None:
+    error = unavailable("use the Docker Engine", "unix:///var/run/docker.sock", OSError(number, "nobody"), 60)
+    assert error.hint == "sudo systemctl start docker"
+
+
+def test_a_socket_that_nobody_listens_on_says_so_and_what_names_it(tmp_path: Path) -> None:
     path = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     message, hint = refusal({"DOCKER_HOST": f"unix://{path}"})
     assert message.endswith("refuses connections")
-    assert hint == "sudo systemctl start docker"
+    assert (hint or "").startswith(f"DOCKER_HOST or the docker context names unix://{path}: ")
 
 
 def test_a_closed_door_says_how_to_open_it(tmp_path: Path) -> None:

@@ -236,6 +236,13 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
+def _start(host: str) -> str:
+    """What to type where nobody listens at ``host``: Docker's own unit listens at the default socket and nowhere else."""
+    if host in {DEFAULT_HOST, "unix:///run/docker.sock"}:
+        return "sudo systemctl start docker"
+    return f"DOCKER_HOST or the docker context names {host}: start the engine that listens there, or correct it (docker context ls)"
+
+
 def unavailable(doing: str, host: str, error: BaseException, timeout_s: float) -> RuntimeUnavailable:
     """No answer from the engine at ``host``: why, and what to type."""
     from requests.exceptions import Timeout
@@ -246,9 +253,9 @@ def unavailable(doing: str, host: str, error: BaseException, timeout_s: float) -
     if isinstance(error, Timeout) or isinstance(root, TimeoutError):
         cause, hint = f"{where} did not answer within {timeout_s:g} s", "sudo systemctl status docker"
     elif number == errno.ENOENT and host.startswith("unix://"):
-        cause, hint = f"{host} is not there: Docker is not running", "sudo systemctl start docker"
+        cause, hint = f"{host} is not there: Docker is not running", _start(host)
     elif number == errno.ECONNREFUSED:
-        cause, hint = f"{where} refuses connections", "sudo systemctl start docker"
+        cause, hint = f"{where} refuses connections", _start(host)
     elif number in {errno.EACCES, errno.EPERM}:
         cause, hint = (
             f"permission denied at {host.removeprefix('unix://')}",
