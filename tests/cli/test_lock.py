@@ -310,6 +310,30 @@ def test_a_draft_model_that_is_not_there_to_be_locked_is_said(launchpad: Launchp
     assert f"the draft model's files: {tmp_path / 'drafts' / 'tiny'} was not looked at" in said
 
 
+@pytest.mark.parametrize("of", ["models/small", "drafts/tiny"])
+def test_a_model_with_a_name_that_leads_nowhere_is_not_locked_without_it(
+    launchpad: Launchpad, pair: Path, tmp_path: Path, of: str
+) -> None:
+    config = tmp_path / of / "config.json"
+    config.unlink()
+    config.symlink_to("/nonexist")
+    ended = launchpad("lock", str(pair), "--rig", RIG)
+
+    says = f"cannot lock small: config.json in {config.parent} is a link to /nonexist, which is not there"
+    assert (ended.code, says in ended.err, pair.with_suffix(".lock").exists()) == (1, True, False)
+    assert f"hint: put back what belongs there, or: rm {config}" in ended.err
+
+
+def test_a_folder_that_a_model_links_to_is_said_not_to_be_pinned(
+    launchpad: Launchpad, pair: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "models" / "small" / "code"
+    link.symlink_to(tmp_path / "drafts")
+    said = launchpad("lock", str(pair), "--rig", RIG, "--json").json["unpinned"]
+
+    assert f"{link}: it is a link to a folder, which is not followed" in said
+
+
 def test_another_tokenizer_of_the_draft_model_is_named(pair: Path, tmp_path: Path) -> None:
     world = OneRig(fake())
     locked(world, pair)

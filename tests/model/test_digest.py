@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from launchpad.model.checkpoint import CheckpointError
-from launchpad.model.digest import Hashed, Note, Notes, _Mute, digest, digests, listing
+from launchpad.model.digest import Hashed, Note, Notes, _Mute, digest, digests, listing, passed_over
 
 MIB = 2**20
 
@@ -200,6 +200,23 @@ def test_a_model_directory_lists_its_files_and_tells_weights_from_the_rest(tmp_p
         ("sub/extra.py", False),
         ("tokenizer.json", False),
     ]
+
+
+def test_names_that_lead_to_nothing_that_could_be_hashed_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "fine.json").symlink_to("config.json")
+    (folder / "sub" / "gone.json").symlink_to("/nonexist")
+    (folder / "code").symlink_to(tmp_path)
+    (folder / ".hidden").symlink_to("/nonexist")
+    os.mkfifo(folder / "pipe")
+
+    assert {(one.name, one.why, one.folder) for one in passed_over(folder)} == {
+        ("sub/gone.json", "a link to /nonexist, which is not there", False),
+        ("code", "a link to a folder, which is not followed", True),
+        ("pipe", "no regular file", False),
+    }
 
 
 def test_a_directory_that_cannot_be_read_is_named(tmp_path: Path) -> None:

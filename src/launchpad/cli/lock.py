@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,6 +116,7 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
     """What the profile runs with now, on this rig or a recorded one.
 
     A recorded rig's driver is not pinned: nothing was proven with it, and `up` would refuse the real rig for having another.
+    Raises CheckpointError where a model has a name that leads to no file: a lock without it would hold without that file, too.
     """
     from launchpad.cli import launch, pins
 
@@ -122,6 +124,7 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
     wish = launch.load(world, str(loaded.path), rig=rig)
     drawn = launch.draft(world, wish, runtime)
     subject = pins.Subject(loaded, drawn.spec, wish.facts, runtime)
+    _refuse_broken(loaded, runtime)
     depth = pins.Depth(weights=weights)
     if rig is None:
         return pins.look(world, subject, depth, progress)
@@ -133,6 +136,22 @@ def make(world: World, loaded: Loaded, *, rig: str | None, weights: bool, progre
         model=pins.declared(profile) if "model" in away else made.model,
         draft_model=pins.declared_draft(profile) if "draft_model" in away else made.draft_model,
     )
+
+
+def _refuse_broken(loaded: Loaded, runtime: Runtime | None) -> None:
+    from launchpad.cli import pins
+    from launchpad.model.checkpoint import CheckpointError
+    from launchpad.model.digest import passed_over
+
+    draft = pins.declared_draft(loaded.profile)
+    places = (pins.model_folder(loaded.profile, runtime), Path(draft.path) if draft and draft.path else None)
+    for folder in (place for place in places if place is not None):
+        for one in passed_over(folder):
+            if not one.folder:
+                raise CheckpointError(
+                    f"cannot lock {loaded.name}: {one.name} in {folder} is {one.why}",
+                    hint=f"put back what belongs there, or: rm {shlex.quote(str(folder / one.name))}",
+                )
 
 
 def runtime_for(world: World, rig: str | None) -> Runtime | None:
@@ -205,6 +224,17 @@ def unpinned(made: Lock) -> Iterator[str]:
         yield f"the driver: {made.rig.recorded} is a recorded rig; launchpad lock {made.name} on the rig that serves pins its"
     if any(f"mount {nim.CACHE}" in container.settings for container in made.containers):
         yield "the weights: the first start of the NIM fetches them, and which ones its image decides"
+    yield from _unpinned_models(made)
+
+
+def _unpinned_models(made: Lock) -> Iterator[str]:
+    from launchpad.model.digest import passed_over
+
+    for part in (made.model, made.draft_model):
+        if part is not None and part.path is not None:
+            yield from (
+                f"{part.path}/{one.name}: it is {one.why}" for one in passed_over(Path(part.path)) if one.folder
+            )
     model = made.model
     if model is None:
         return

@@ -50,6 +50,15 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A name in a model directory that :func:`listing` leaves out: ``why`` in words; ``folder`` where it is a link to one."""
+
+    name: str
+    why: str
+    folder: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """What is known of a file's hash: ``sha256`` once it is done, else the middle after ``offset`` bytes."""
 
@@ -167,6 +176,24 @@ def listing(folder: Path) -> tuple[ModelFile, ...]:
             if len(found) > ENTRY_LIMIT:
                 raise CheckpointError(f"cannot read the model {folder}: it holds more than {ENTRY_LIMIT} files")
     return tuple(sorted(found, key=lambda file: file.name))
+
+
+def passed_over(folder: Path) -> tuple[PassedOver, ...]:
+    """What has a name in ``folder`` and is nothing that could be hashed: dangling links, pipes, links to folders.
+
+    A folder that cannot be read has none: that is for :func:`listing` to say.
+    """
+    found = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(here, name) for name in (*folders, *sorted(names)) if not name.startswith(".")):
+            inside, there = path.relative_to(folder).as_posix(), path.is_dir()
+            if path.is_symlink() and (there or not path.exists()):
+                gone = "a folder, which is not followed" if there else f"{path.readlink()}, which is not there"
+                found.append(PassedOver(inside, f"a link to {gone}", there))
+            elif not there and not path.is_file():
+                found.append(PassedOver(inside, "no regular file", folder=False))
+    return tuple(found)
 
 
 def digests(
