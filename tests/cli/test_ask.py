@@ -56,6 +56,14 @@ def sent(launchpad: Launchpad, state: Path, *words: str, **changes: Any) -> dict
         return body
 
 
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
 # -- what is sent ------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +309,19 @@ def test_one_that_is_not_ready_is_told_with_its_phase_and_what_to_type(
     assert (ended.code, ended.err) == (1, f"error: cannot ask small: {says}")
 
 
+def test_a_hosted_one_that_failed_has_no_log_to_be_pointed_to(launchpad: Launchpad, state: Path) -> None:
+    elsewhere: dict[str, Any] = {
+        "engine": "hosted",
+        "hosted": {"base_url": "https://api.example.com/v1"},
+        "model": {"path": None},
+    }
+    without: dict[str, Any] = dict.fromkeys(("image", "gpus", "parallel", "publish"))
+    with deployment(state, "https://api.example.com", Phase.FAILED, **elsewhere, **without):
+        ended = launchpad("ask", "small", "Why?")
+
+    assert ended.err.endswith("hint: launchpad events small; mended: launchpad up small\n")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -338,6 +359,35 @@ def test_a_deployment_that_embeds_is_not_asked(launchpad: Launchpad, state: Path
 
     assert ended.code == 1
     assert ended.err.startswith("error: cannot ask small: it embeds texts and does not answer\nhint: curl http://127.")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_terminal_is_sent_nothing_of_the_models_that_it_would_obey(
+    launchpad: Launchpad, state: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen, text = Screen(), "a\x1b[2Jb\x1b]0;title\x07c\r\x9b1md\u202ee\n\tf"
+    piece = delta(content=text) if stream == "stdout" else delta(reasoning_content=text)
+    with answering(sse(piece, STOP), 200, SSE) as server, deployment(state, server.url):
+        monkeypatch.setattr(sys, stream, screen)
+        launchpad("ask", "small", "Why?")
+
+    assert "a[2Jb]0;titlec1mde\n\tf\n" in screen.getvalue()
+
+
+def test_a_refusals_words_hold_nothing_that_a_terminal_would_obey(launchpad: Launchpad, state: Path) -> None:
+    with answering(b'{"error": "no\\u001b[2J\\u009b2J\\u0007 way"}', 400) as server, deployment(state, server.url):
+        ended = launchpad("ask", "small", "Why?")
+
+    assert ended.code == 1
+    assert not {"\x1b", "\x9b", "\x07"} & set(ended.err), ended.err
+
+
+def test_a_file_gets_what_the_model_wrote(launchpad: Launchpad, state: Path) -> None:
+    with answering(sse(delta(content="a\x1b[2Jb"), STOP), 200, SSE) as server, deployment(state, server.url):
+        ended = launchpad("ask", "small", "Why?")
+
+    assert ended.out == "a\x1b[2Jb\n"
 
 
 def test_ctrl_c_ends_it_and_says_how_far_it_came(

@@ -85,3 +85,28 @@ def test_the_fork_on_other_cards_is_told_to_be_for_sm120_only(launchpad: Launchp
     said = seat(launchpad("doctor", "v4-flash-vllm-sm120-fork", "--rig", "2x-h200", "--json"))
 
     assert "is built from the SM120 fork of vLLM, which is for SM120 cards only |" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["v4-pro-dynamo-trtllm-gb300", "v4-flash-dynamo-trtllm-gb300", "v4-flash-trtllm-gb300"]
+)
+def test_tensorrt_llm_on_sm120_is_blocked_by_name_with_or_without_a_seat(launchpad: Launchpad, name: str) -> None:
+    ended = launchpad("doctor", name, "--rig", "4x-rtx-pro-6000", "--json")
+    (found,) = [item for item in ended.json["findings"] if item["id"] == "trtllm.sm120"]
+
+    assert ended.code == 4
+    assert found["severity"] == "blocks"
+    assert found["message"] == (f"{name} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for SM120")
+
+
+@pytest.mark.parametrize(
+    ("name", "rig"), [("v4-pro-dynamo-trtllm-gb300", "2x-h200"), ("v4-flash-vllm-tp8", "4x-rtx-pro-6000")]
+)
+def test_a_rig_without_a_seat_hears_of_that_only_for_such_cards_and_that_engine(
+    launchpad: Launchpad, name: str, rig: str
+) -> None:
+    ended = launchpad("doctor", name, "--rig", rig, "--json")
+    ids = {item["id"] for item in ended.json["findings"]}
+
+    assert "rig.cannot-place" in ids
+    assert "trtllm.sm120" not in ids

@@ -130,7 +130,7 @@ def _target(world: World, name: str) -> _Target:
     spec = wanted.spec if wanted is not None else None
     if phase is not Phase.READY:
         if not _may_be_asked(snapshot, spec):
-            raise _not_ready(snapshot)
+            raise _not_ready(snapshot, hosted=spec is not None and spec.hosted is not None)
         why = f": {snapshot.state.reason}" if snapshot.state.reason else ""
         render.say(f"{name} is {phase}{why}; asked all the same")
     return _Target(name, snapshot.endpoint, snapshot.model, spec)
@@ -147,7 +147,8 @@ def _may_be_asked(snapshot: Snapshot, spec: Spec | None) -> bool:
     return asked and spec is not None and spec.hosted is not None and spec.hash == snapshot.spec_hash
 
 
-def _not_ready(snapshot: Snapshot) -> LaunchpadError:
+def _not_ready(snapshot: Snapshot, *, hosted: bool) -> LaunchpadError:
+    """Its phase, and what to type; nothing hosted logs here."""
     from launchpad.errors import LaunchpadError
 
     name, phase, load = snapshot.name, str(snapshot.state.phase), snapshot.load
@@ -155,7 +156,7 @@ def _not_ready(snapshot: Snapshot) -> LaunchpadError:
         "STARTING": f"launchpad events {name} --follow",
         "BACKOFF": f"launchpad events {name} --follow",
         "STOPPED": _again(snapshot),
-        "FAILED": f"launchpad logs {name}; mended: {_again(snapshot)}",
+        "FAILED": f"launchpad {'events' if hosted else 'logs'} {name}; mended: {_again(snapshot)}",
     }
     where = ""
     if phase == "STARTING" and load is not None and load.stage is not None:

@@ -20,7 +20,7 @@ from launchpad.doctor.finding import Finding
 from launchpad.rig.facts import RigFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from launchpad.cli.launch import Wish
     from launchpad.doctor.case import Case
@@ -34,6 +34,8 @@ _SUBJECTS = frozenset({"deep", "docker", "flags", "host", "model", "publish", "r
 
 #: Stories that a rig without a seat points to, and the template whose images run on SM120 alone.
 _BEFORE_HOPPER, _FORK, _FORK_TEMPLATE = "model.v4-before-hopper", "fork.brittle", "vllm-sm120-fork"
+#: The rule that is told even where there is no seat.
+_TRTLLM_SM120 = "trtllm.sm120"
 
 Form = Literal["text", "json", "sarif", "junit"]
 
@@ -153,8 +155,8 @@ def _of_profile(world: World, name: str, rig: str | None, image_schema: str | No
     except (NotFoundError, ProfileError):
         raise
     except LaunchpadError as error:
-        seat = _unseated(wish, error)
-        return Diagnosis(str(wish.loaded.path), wish.facts, worst_first((seat, *_examine(Case(wish.facts)))), unseen)
+        found = (_unseated(wish, error), *_no_trtllm_there(wish), *_examine(Case(wish.facts)))
+        return Diagnosis(str(wish.loaded.path), wish.facts, worst_first(found), unseen)
     if runtime is not None and drawn.found.image is None and not wish.hosted:
         unseen = (*unseen, f"inside image {drawn.spec.own_image.reference}: it is not on this Docker Engine")
     if drawn.flags_of is None and drawn.spec.engine not in {"generic", "hosted"}:
@@ -180,6 +182,30 @@ def _unseated(wish: Wish, error: LaunchpadError) -> Finding:
         message += "; its image is built from the SM120 fork of vLLM, which is for SM120 cards only"
         hints.append(f"more of it: launchpad doctor --explain {_FORK}")
     return Finding("rig.cannot-place", "blocks", message, "; ".join(hints) or None)
+
+
+def _no_trtllm_there(wish: Wish) -> Iterator[Finding]:
+    """DeepSeek V4 with TensorRT-LLM where all cards are SM120's family: more of them, or larger ones, would not help."""
+    from launchpad.doctor.case import SM120
+    from launchpad.doctor.rules import RULES
+
+    profile = wish.loaded.profile
+    runs = profile.dynamo.worker if profile.dynamo is not None else profile.engine
+    here = {gpu.compute_capability for gpu in wish.facts.gpus or () if gpu.compute_capability is not None}
+    meant = [f"SM{major}{minor}" for major, minor in sorted(here)]
+    if runs != "trtllm" or {major for major, _ in here} != {SM120[0]} or _family(wish) != "deepseek_v4":
+        return
+    for rule in RULES:
+        if rule.id == _TRTLLM_SM120:
+            yield Finding(
+                rule.id,
+                rule.severity,
+                f"{wish.name} serves DeepSeek V4 with TensorRT-LLM, which has no attention kernel for {' and '.join(meant)}",
+                "serve it with SGLang or vLLM, by a profile for these cards: launchpad profiles list",
+                source=rule.source,
+                as_of=rule.as_of,
+                hazard=True,
+            )
 
 
 def _family(wish: Wish) -> str | None:
