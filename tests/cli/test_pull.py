@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,17 +10,18 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from launchpad.cli import pins
 from launchpad.cli.lock import make
-from launchpad.cli.pull import _Ask, _pull_image, _pull_model
+from launchpad.cli.pull import _alone, _Ask, _pull_image, _pull_model
 from launchpad.cli.world import World
 from launchpad.deploy.lock import VERSION, Lock, ModelPin
 from launchpad.engines.base import HUB_VOLUME
-from launchpad.errors import BlockedError
+from launchpad.errors import BlockedError, LaunchpadError, StoreError
 from launchpad.profiles.writer import profile_text
 from tests.deploy.specs import table
 from tests.fakes.runtime import FakeRuntime, fake_image
@@ -242,6 +244,46 @@ def test_a_small_file_that_was_changed_and_locked_is_kept(
     assert (folder / "tokenizer.json").read_text() == '{"mine": 1}'
 
 
+@pytest.mark.parametrize("name", ["vocab.json", SHARD])
+def test_a_large_file_that_was_changed_and_locked_is_kept(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, tmp_path: Path, name: str
+) -> None:
+    hub.files["vocab.json"] = os.urandom(10_000)  # in LFS, though it is no weights
+    pull(launchpad, profile, "--allow-unpinned")
+    mine = os.urandom(len(hub.files[name]))
+    (folder / name).write_bytes(mine)
+    launchpad("lock", str(profile), "--rig", "4x-rtx-pro-6000", "--weights")
+    (folder / "config.json").unlink()
+    before = [locked(tmp_path)["model"][of] for of in ("files", "weights")]
+    ended = pull(launchpad, profile)
+
+    assert ended.code == 0, ended.err
+    assert f"kept       {name}, as it was locked; {REPO} has another" in ended.out
+    assert ((folder / name).read_bytes(), (folder / "config.json").exists()) == (mine, True)
+    assert [locked(tmp_path)["model"][of] for of in ("files", "weights")] == before
+
+
+@pytest.mark.parametrize(
+    ("gone", "hint"),
+    [
+        (False, "has the locked size and is left alone: launchpad verify small --weights proves it"),
+        (True, "put the locked one back, or lock what is there: launchpad lock small"),
+    ],
+)
+def test_a_hub_that_publishes_another_small_file_is_not_believed_and_the_hint_helps(
+    launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, gone: bool, hint: str
+) -> None:
+    hub.files["vocab.json"] = os.urandom(10_000)
+    pull(launchpad, profile, "--allow-unpinned")
+    hub.files["vocab.json"] = os.urandom(10_000)
+    if gone:
+        (folder / "vocab.json").unlink()
+    ended = pull(launchpad, profile)
+
+    assert (ended.code, "vocab.json, as the hub publishes it: locked sha256" in ended.err) == (4, True)
+    assert hint in ended.err
+
+
 def test_what_was_not_there_when_it_was_locked_is_left_out_and_that_is_said(
     launchpad: Launchpad, hub: StandInHub, profile: Path, folder: Path, pulled: str
 ) -> None:
@@ -343,6 +385,27 @@ def test_two_pulls_into_one_folder_do_not_meet(
     assert f"cannot fetch {REPO} into {folder}: process {first.pid} holds" in second.err
     assert first.wait(60) == 0
     assert (folder / SHARD).read_bytes() == hub.files[SHARD]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSYS, "names its disk: mount it with file locks"),
+        (errno.ENOLCK, "names its disk: mount it with file locks"),
+        (errno.ENOSPC, "free some: df -h"),
+        (errno.EACCES, "run as the user that owns it"),
+    ],
+)
+def test_a_folder_that_cannot_be_locked_says_what_helps(folder: Path, number: int, hint: str) -> None:
+    @contextmanager
+    def failing(path: Path, what: str, *, wait_s: float) -> Iterator[None]:
+        raise StoreError(f"cannot lock {path}: {what}, {wait_s}") from OSError(number, os.strerror(number))
+        yield
+
+    with pytest.raises(LaunchpadError) as raised, _alone(REPO, folder, failing):
+        pass
+
+    assert hint in (raised.value.hint or "")
 
 
 def test_a_folder_of_somebody_else_says_whose_it_is(launchpad: Launchpad, hub: StandInHub, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from launchpad.errors import BlockedError, LaunchpadError
 from launchpad.model.hub import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from launchpad.deploy.lock import Drift, FilePin, Lock, ModelPin
     from launchpad.engines import nim
+    from launchpad.model.digest import Notes
     from launchpad.model.hub import RemoteFile
     from launchpad.profiles.catalog import Loaded
 
@@ -131,10 +134,10 @@ def _pull_model(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object] | 
     remote = door.find(repo, asked)
     pin = _held_to(pinned)
     _refuse_other_commit(loaded, remote, pin, pins.find(world, loaded))
-    _refuse_other(loaded, remote, pin)
     folder = _folder(world, loaded, remote)
+    _refuse_other(loaded, remote, pin, folder)
     with _alone(repo, folder):
-        wanted = _wanted(remote, folder, pin)
+        wanted = _wanted(remote, folder, pin, pins.notes(world))
         hub.refuse_full(wanted.remote, folder)
         with Meter("fetching", world.clock, quiet=ask.as_json, resumes=True) as meter:
             fetched = hub.fetch(
@@ -264,19 +267,35 @@ def _refuse_other_commit(loaded: Loaded, remote: Remote, pin: ModelPin | None, p
         _refuse(loaded, [Drift("lock.revision", "commit of the model", str(locked), remote.commit, fix)])
 
 
-def _refuse_other(loaded: Loaded, remote: Remote, pin: ModelPin | None) -> None:
-    """A hub that now publishes other hashes for the very commit that was locked is not to be trusted."""
+def _refuse_other(loaded: Loaded, remote: Remote, pin: ModelPin | None, folder: Path) -> None:
+    """A hub that now publishes other hashes for the very commit that was locked is not to be trusted.
+
+    Where it publishes what it did when the file was fetched, it is the person who has changed and locked that file.
+    """
     from launchpad.deploy.lock import Drift
+    from launchpad.model.origin import published
 
     if pin is None or remote.commit not in {pin.revision, pin.fetched}:
         return
-    known = {file.name: file.sha256 for file in (*pin.files, *pin.weights)}
+    known = {file.name: file for file in (*pin.files, *pin.weights)}
     for file in remote.files:
-        locked = known.get(file.name)
-        if locked and file.sha256 and locked != file.sha256:
-            fix = f"find out why before you trust it; launchpad lock {loaded.name} takes what is on this rig"
-            what = f"{file.name}, as the hub publishes it"
-            _refuse(loaded, [Drift("lock.weights", what, f"sha256 {locked[:12]}", f"sha256 {file.sha256[:12]}", fix)])
+        one = known.get(file.name)
+        if one is None or not one.sha256 or not file.sha256 or file.sha256 in {one.sha256, published(folder, one.name)}:
+            continue
+        what, id_ = f"{file.name}, as the hub publishes it", "lock.weights" if one in pin.weights else "lock.model-file"
+        fix = "find out why before you trust it; " + (
+            f"the one in {folder} has the locked size and is left alone: launchpad verify {loaded.name} --weights proves it"
+            if _size(folder / one.name) == one.size_bytes
+            else f"put the locked one back, or lock what is there: launchpad lock {loaded.name}"
+        )
+        _refuse(loaded, [Drift(id_, what, f"sha256 {one.sha256[:12]}", f"sha256 {file.sha256[:12]}", fix)])
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +311,7 @@ class _Wanted:
     left_out: tuple[str, ...] = ()
 
 
-def _wanted(remote: Remote, folder: Path, pin: ModelPin | None) -> _Wanted:
+def _wanted(remote: Remote, folder: Path, pin: ModelPin | None, notes: Notes) -> _Wanted:
     """The files that the lock pins, where it pins any of their kind; hidden ones are nothing that it could pin."""
     from launchpad.model.digest import is_weights
 
@@ -304,7 +323,7 @@ def _wanted(remote: Remote, folder: Path, pin: ModelPin | None) -> _Wanted:
     for file in remote.files:
         of_its_kind = pin.weights if is_weights(file.name, file.size_bytes) else pin.files
         hidden = any(part.startswith(".") for part in file.name.split("/"))
-        if file.name in locked and _as_locked_alone(folder / file.name, file, locked[file.name]):
+        if file.name in locked and _as_locked_alone(folder / file.name, file, locked[file.name], notes):
             kept.append(file.name)
         elif file.name not in locked and of_its_kind and not hidden:
             left_out.append(file.name)
@@ -313,18 +332,21 @@ def _wanted(remote: Remote, folder: Path, pin: ModelPin | None) -> _Wanted:
     return _Wanted(replace(remote, files=tuple(wanted)), published, tuple(sorted(kept)), tuple(sorted(left_out)))
 
 
-def _as_locked_alone(path: Path, file: RemoteFile, pin: FilePin) -> bool:
-    """Whether a small file is what a person changed and locked, and not what the hub has."""
+def _as_locked_alone(path: Path, file: RemoteFile, pin: FilePin, notes: Notes) -> bool:
+    """Whether a file is what a person changed and locked, and not what the hub has."""
     import hashlib
 
+    from launchpad.model.digest import digest
     from launchpad.model.hub import git_blob
 
-    if pin.sha256 is None or file.blob is None or file.sha256 is not None:
+    size = _size(path)
+    if pin.sha256 is None or size != pin.size_bytes or file.sha256 == pin.sha256:
+        return False
+    if file.sha256 is not None:
+        return digest(path, notes) == pin.sha256
+    if file.blob is None:
         return False
     try:
-        size = path.stat().st_size
-        if size != pin.size_bytes:
-            return False
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         return found == pin.sha256 and git_blob(path, size) != file.blob
@@ -333,8 +355,8 @@ def _as_locked_alone(path: Path, file: RemoteFile, pin: FilePin) -> bool:
 
 
 @contextmanager
-def _alone(repo: str, folder: Path) -> Iterator[None]:
-    """One at a time into a folder: two would write into each other's half files."""
+def _alone(repo: str, folder: Path, hold: Callable[..., AbstractContextManager[None]] | None = None) -> Iterator[None]:
+    """One at a time into a folder: two would write into each other's half files. ``hold``: what locks a file, None for flock."""
     from launchpad.errors import StoreError
     from launchpad.model.origin import NOTES
     from launchpad.store.lock import held
@@ -343,13 +365,25 @@ def _alone(repo: str, folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(path, f"fetch {repo} into {folder}", wait_s=0.0))
+            stack.enter_context((hold or held)(path, f"fetch {repo} into {folder}", wait_s=0.0))
         except (OSError, StoreError) as error:
             said = (
                 error.message if isinstance(error, StoreError) else f"cannot write {folder}: {error.strerror or error}"
             )
-            raise LaunchpadError(said, hint=f"ls -ld {folder}; run as the user that owns it") from error
+            raise LaunchpadError(said, hint=_why_not_alone(error, folder)) from error
         yield
+
+
+def _why_not_alone(error: Exception, folder: Path) -> str:
+    """What helps where a folder cannot be written, or locked: some network disks are mounted without locks."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number in {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}:
+        mounts = "mount it with file locks (Lustre: flock; NFS 3: rpc.statd running)"
+        return f"findmnt -T {folder} names its disk: {mounts}, or name a model.path on another"
+    if number in {errno.ENOSPC, errno.EDQUOT}:
+        return f"free some: df -h {folder}"
+    return f"ls -ld {folder}; run as the user that owns it"
 
 
 def _folder(world: World, loaded: Loaded, remote: Remote) -> Path:

@@ -62,6 +62,16 @@ def origin(folder: Path) -> Origin:
     return Origin(None, commits.pop() if len(commits) == 1 else None)
 
 
+def published(folder: Path, name: str) -> str | None:
+    """What the hub published of a file when it was fetched: its SHA-256, or git's hash of a small one; None: not noted."""
+    try:
+        with (folder / NOTES / f"{name}.metadata").open("rb") as stream:
+            lines = stream.read(1024).decode("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    return lines[1].strip() if len(lines) > 1 else None
+
+
 def _notes(folder: Path) -> list[Path]:
     found = sorted((folder / NOTES).rglob("*.metadata"))[:_MOST_NOTES]
     # A note outlives its file where somebody removed it by hand.
