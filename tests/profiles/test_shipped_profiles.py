@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from launchpad.engines.base import model_path
 from launchpad.profiles.catalog import Catalog, json_schema, shipped_profiles
 from launchpad.profiles.explain import known_keys
 from launchpad.profiles.schema import FORMS, Profile
@@ -281,3 +282,10 @@ def test_every_form_that_text_may_have_is_explained_in_words() -> None:
 
     assert len(patterns) >= 10
     assert {pattern.encode().decode("unicode_escape") for pattern in patterns} <= set(FORMS)
+
+
+def test_the_example_says_where_the_container_sees_the_model() -> None:
+    seen = model_path(CATALOG.load("EXAMPLE").profile)
+
+    assert seen in EXAMPLE
+    assert set(re.findall(r"(?<![\w/])/models?/", EXAMPLE)) == {"/models/"}
