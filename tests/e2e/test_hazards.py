@@ -52,6 +52,15 @@ def test_an_accepted_hazard_is_said_and_gone_past(accepted: Scene) -> None:
     accepted.ran.ends(0, "(accepted)", "is READY")
 
 
+def test_accepting_one_more_leaves_the_server_alone_and_json_says_so(accepted: Scene) -> None:
+    begun = accepted.rig.started_at(accepted.name)
+    words = ["--accept", HAZARD, "--accept", "pcie.no-nvlink", "--json"]
+    told = accepted.rig.rehearse(accepted.name, words=words).ends(0).lines
+    assert accepted.rig.started_at(accepted.name) == begun
+    assert [item["unchanged"] for item in told if item["event"] == "ready"] == [True]
+    assert "asked" in {item["event"] for item in told}
+
+
 def test_an_accepted_hazard_is_journalled(accepted: Scene) -> None:
     told = [event for event in accepted.rig.events(accepted.name) if event["event"] == "hazard-accepted"]
     assert [HAZARD in str(event) for event in told] == [True]

@@ -190,7 +190,7 @@ def _bring_up(
     _say_unready(world, settled.drawn.spec)
     snapshot = go(world, deployment, ask, prepared, as_json=as_json, detach=detach)
     if snapshot is not None:
-        answer_ready(settled.drawn.spec, snapshot, as_json=as_json)
+        answer_ready(settled.drawn.spec, None if settled.stands else snapshot, as_json=as_json)
 
 
 def _say_unready(world: World, spec: Spec) -> None:
@@ -208,12 +208,16 @@ def _say_unready(world: World, spec: Spec) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A draft, and the generation it was written down as: None where it blocks, serves already, or needs its image first."""
+    """A draft, and the generation it was written down as: None where it blocks, serves already, or needs its image first.
+
+    ``stands``: the server that is there is READY and stays, though what is noted of it (hazards accepted, probes) may change.
+    """
 
     drawn: Draft
     needs_fetch: bool
     generation: int | None
     offset: int
+    stands: bool
 
 
 def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool, rollback: bool) -> _Settled:
@@ -230,13 +234,14 @@ def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool,
         drawn = launch.draft(world, wish, runtime, fetched=fetched, accept=accept)
         needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
         blocked = any(finding.severity == "blocks" for finding in drawn.findings)
-        kept = drawn.plan.keeps and serves(world, drawn.spec)
+        stands = drawn.plan.keeps and _is_ready(world, drawn.spec)
+        kept = stands and _is_asked(world, drawn.spec)
         offset = world.store.deployment(wish.name).journal.end()
         if blocked or needs_fetch or kept:
-            return _Settled(drawn, needs_fetch, None, offset)
+            return _Settled(drawn, needs_fetch, None, offset, stands)
         _refuse_unseen_secrets(world, drawn.spec)
         generation = launch.want(world, drawn.spec, wanted=True, rollback=rollback)
-        return _Settled(drawn, needs_fetch, generation, offset)
+        return _Settled(drawn, needs_fetch, generation, offset, stands)
 
 
 def _refuse_unseen_secrets(world: World, spec: Spec, *, restarts: bool = False) -> None:
@@ -394,12 +399,24 @@ def _await_end(world: World, name: str, pid: int) -> None:
 
 def serves(world: World, spec: Spec) -> bool:
     """Whether a living supervisor says that this very spec is READY; other probes or another backoff are another spec to it."""
+    return _is_asked(world, spec) and _is_ready(world, spec)
+
+
+def _is_asked(world: World, spec: Spec) -> bool:
+    from launchpad.cli import launch
+
+    asked = launch.last_wanted(world, spec.name)
+    return asked is not None and asked.spec == spec
+
+
+def _is_ready(world: World, spec: Spec) -> bool:
+    """Whether a living supervisor says that a server started just as ``spec`` says is READY, and nobody has asked it to stop."""
     from launchpad.cli import launch
     from launchpad.supervise.machine import Phase
     from launchpad.supervise.snapshot import Snapshot
 
     asked = launch.last_wanted(world, spec.name)
-    if asked is None or not asked.wanted or asked.spec != spec:
+    if asked is None or not asked.wanted:
         return False
     deployment = world.store.deployment(spec.name)
     snapshot = deployment.read_state(Snapshot, world.clock.now())
