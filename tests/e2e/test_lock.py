@@ -248,6 +248,14 @@ def test_a_restart_from_what_is_no_longer_locked_is_refused_and_what_runs_stays(
     bench.rig.run("restart", bench.name).ends(0)
 
 
+def test_a_restart_under_a_profile_that_no_longer_reads_says_that_nothing_was_compared(bench: Bench) -> None:
+    bench.lock()
+    bench.rig.run("up", bench.name).ends(0)
+    path = bench.rig.folder / f"{bench.name}.toml"
+    path.write_text(path.read_text() + "\nunknown = 1\n")
+    bench.rig.run("restart", bench.name).ends(0, "not compared with a lock: ", "is READY")
+
+
 def test_weights_of_another_content_are_named_where_they_are_read(bench: Bench) -> None:
     bench.lock("--weights")
     shard = bench.model / "model.safetensors"

@@ -270,17 +270,22 @@ def _drifts(world: World, wish: Wish, spec: Spec, runtime: Runtime | None) -> tu
 def refuse_drift(world: World, spec: Spec) -> None:
     """Raise BlockedError where what ``spec`` would start from is no longer what the profile's lock says, and nobody accepted it."""
     from launchpad.cli import pins
-    from launchpad.errors import BlockedError, NotFoundError
+    from launchpad.cli.render import say
+    from launchpad.errors import BlockedError, NotFoundError, ProfileError
 
     if spec.hosted is not None or spec.rehearsal is not None:
         return
     try:
-        wish = load(world, spec.profile, rig=None)
-    except NotFoundError:  # the profile is gone; what was asked for once is kept up all the same
+        loaded = world.profiles.load(spec.profile)
+    except NotFoundError:  # what was asked for once is kept up all the same
         return
-    if wish.hosted:
+    except ProfileError as error:
+        say(f"not compared with a lock: {error.message}")
         return
-    found = pins.findings(world, replace(wish, facts=here(world, wish.facts, world.runtime)), spec, world.runtime)
+    if loaded.profile.hosted is not None or pins.find(world, loaded) is None:
+        return
+    wish = Wish(loaded, here(world, world.facts(None), world.runtime))
+    found = pins.findings(world, wish, spec, world.runtime)
     blocking = [item for item in found if item.severity == "blocks" and item.id not in spec.accepted]
     if blocking:
         more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
