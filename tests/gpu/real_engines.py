@@ -6,10 +6,11 @@ Run on a GPU machine with a Docker Engine (docs/measured.md says what was seen):
     python -m tests.gpu.real_engines run GROUP[:STEP] ... --model MODEL --out DIR [--kept DIR] [--limit SECONDS]
 
 SITE holds the engine's wheels, MODEL a checkpoint. The groups: ``vllm`` and ``sglang`` take both cards alone; ``cards`` brings
-both up at once, a card each; ``shared`` both on the same two cards, by ``gpus.share``; ``cpu`` is a real vLLM without a GPU. A
-group is its steps in order. Figures are written after each of them, to DIR and to the kept folder, from which another call goes on.
-Every step has a time limit, prints one line, and is left out where the call's time is over. No GPU setting is changed. The
-exit code is 1 where a step did not go as it must. ``--stand-in`` plays the groups that need GPUs with ``launchpad rehearse``.
+both up at once, a card each; ``shared`` both on the same two cards, by ``gpus.share``; ``cpu`` is a real vLLM without a GPU. On a
+machine of one card, ``--gpus 1`` gives each one card (``cards`` needs two). A group is its steps in order. Figures are written
+after each of them, to DIR and to the kept folder, from which another call goes on. Every step has a time limit, prints one line,
+and is left out where the call's time is over. No GPU setting is changed. The exit code is 1 where a step did not go as it must.
+``--stand-in`` plays the groups that need GPUs with ``launchpad rehearse``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tarfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ GROUPS: dict[str, tuple[Wish, ...]] = {
     ),
     "shared": (
         Wish("shared-vllm", "vllm", 18120, 2, share=0.4),
-        Wish("shared-sglang", "sglang", 18121, 2, share=0.4),
+        Wish("shared-sglang", "sglang", 18121, 2, share=0.4, fraction=0.35),
     ),
     "cpu": (Wish("cpu-vllm", "vllm", 18130, 0),),
 }
@@ -373,8 +374,9 @@ def held(stage: Stage) -> dict[str, Any]:
 
 def third_refused(stage: Stage) -> dict[str, Any]:
     """A third, whose share does not fit: refused by the holders' names, and nothing started."""
-    stage.write(THIRD)
-    ran = stage.up(THIRD) if stage.stand_in else stage.rig(THIRD).ran("up", THIRD.name)
+    third = replace(THIRD, gpus=stage.wishes[0].gpus)
+    stage.write(third)
+    ran = stage.up(third) if stage.stand_in else stage.rig(third).ran("up", third.name)
     ran.must(1, "cannot place", *(wish.name for wish in stage.wishes))
     return {"refused": ran.err, "seconds": ran.seconds}
 
@@ -492,7 +494,7 @@ class Run:
         kept = self._kept
         return Stage(
             group,
-            GROUPS[group],
+            tuple(replace(wish, gpus=min(wish.gpus, self.options.gpus)) for wish in GROUPS[group]),
             Path(self.options.model),
             kept / "state",
             kept / "profiles",
@@ -600,6 +602,7 @@ def main(words: Sequence[str] | None = None) -> int:
     run.add_argument("--out", required=True)
     run.add_argument("--kept", default="/var/tmp/launchpad-proof")
     run.add_argument("--limit", type=float, default=540)
+    run.add_argument("--gpus", type=int, default=2, help="the cards of this machine that a deployment may take")
     run.add_argument("--no-init", action="store_true")
     run.add_argument("--stand-in", action="store_true")
     options = parser.parse_args(words)
