@@ -119,7 +119,7 @@ def test_what_is_unknown_is_a_dash(rig: Rig) -> None:
 
 def test_a_lost_card_is_not_zero_watts(rig: Rig) -> None:
     rig.deployment(snapshot(gpus=(GpuView("GPU-0", 0),)))
-    assert drawn(view(rig)).splitlines()[0].endswith("1 GPUs")
+    assert drawn(view(rig)).splitlines()[0].endswith("1 GPU")
 
 
 def test_a_card_that_nobody_holds_is_there() -> None:

@@ -135,7 +135,7 @@ REFUSALS: list[tuple[str, dict[str, Any], RigFacts, dict[str, str], str, str]] =
         {},
         rig(),
         {"GPU-0": "one", "GPU-1": "one", "GPU-3": "two"},
-        "cannot place small: it needs 2 GPUs and 1 are free; held: 0 (one), 1 (one), 3 (two)",
+        "cannot place small: it needs 2 GPUs and 1 is free; held: 0 (one), 1 (one), 3 (two)",
         "launchpad down one two",
     ),
     (

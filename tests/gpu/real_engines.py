@@ -443,6 +443,7 @@ STEPS: dict[str, dict[str, Step]] = {
     "shared": {
         "up": Step(both_up, 300, 200),
         "held": Step(held, 15, 2),
+        "pins": Step(pins, 90, 25),
         "third": Step(third_refused, 20, 5),
         "ask": Step(ask, 45, 15),
         "load": Step(load, 45, 25),

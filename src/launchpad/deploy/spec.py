@@ -452,6 +452,7 @@ def _counted(
     shares: Mapping[str, float] | None,
 ) -> tuple[Gpu, ...]:
     count = profile.gpus.number if profile.gpus is not None else 0
+    needs = f"it needs {count} GPU{'' if count == 1 else 's'}"
     fitting = [gpu for gpu in gpus if unsuitable(profile, gpu) is None]
     free = [gpu for gpu in fitting if gpu.uuid not in taken]
     if len(free) >= count:
@@ -467,13 +468,13 @@ def _counted(
                 said.setdefault(_beside(profile, gpu, taken, shares), []).append(str(gpu.index))
             held = "; ".join(f"GPU {', '.join(indices)}: {why}" for why, indices in said.items())
         raise LaunchpadError(
-            f"cannot place {name}: it needs {count} GPUs and {len(free)} are free; held: {held}",
+            f"cannot place {name}: {needs} and {len(free)} {'is' if len(free) == 1 else 'are'} free; held: {held}",
             hint=_down(", ".join(holders)),
         )
     reasons = sorted({reason for gpu in gpus if (reason := unsuitable(profile, gpu))})
     why = "; ".join(reasons) or f"this rig has {len(gpus)}"
     raise LaunchpadError(
-        f"cannot place {name}: it needs {count} GPUs and {len(fitting)} of this rig's {len(gpus)} will do: {why}",
+        f"cannot place {name}: {needs} and {len(fitting)} of this rig's {len(gpus)} will do: {why}",
         hint="choose a profile for this rig (launchpad profiles list), or try this one on a recorded rig: "
         f"launchpad rehearse {name}",
     )
