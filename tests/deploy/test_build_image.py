@@ -112,6 +112,11 @@ def test_whatever_is_taken_from_an_image_without_a_version_is_refused(tmp_path: 
         making_of(recipe(tmp_path, dockerfile=text), "now", None)
 
 
+def test_a_download_without_a_hash_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"ADD https://x\.example/a\.tar is pinned to nothing"):
+        making_of(recipe(tmp_path, dockerfile="FROM a:1\nADD https://x.example/a.tar /x/\n"), "now", None)
+
+
 def test_base_images_are_those_that_are_no_stage_of_the_file_itself() -> None:
     text = "FROM --platform=linux/amd64 a:1 AS one\nfrom ONE as two\nFROM scratch\nFROM b:2\nFROM a:1\n# FROM c\nRUN FROM d\n"
     assert bases(text) == ("a:1", "b:2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launchpad.deploy.dockerfile import bases, frontend, instructions, pins
+from launchpad.deploy.dockerfile import added, bases, frontend, instructions, pins
 
 TAKEN = {
     "an indented FROM": ("  FROM cuda:1 AS x\n", ("cuda:1",)),
@@ -40,6 +40,32 @@ TAKEN = {
 def test_what_is_taken_from_an_image_is_found(case: str) -> None:
     text, expected = TAKEN[case]
     assert bases(text) == expected
+
+
+ADDED = {
+    "a file of the context": ("ADD a.tar /x/\n", ()),
+    "a URL": ("ADD https://x/a.tar /x/\n", (("https://x/a.tar", None),)),
+    "a URL with its hash": (
+        "add --checksum=sha256:0a --chown=1 https://x/a.tar /x/\n",
+        (("https://x/a.tar", "sha256:0a"),),
+    ),
+    "two on two lines": (
+        "ADD http://x/a \\\n  b git@x.y:z/w.git /x/\n",
+        (("http://x/a", None), ("git@x.y:z/w.git", None)),
+    ),
+    "a list": ('ADD ["https://x/a b", "c", "/x/"]\n', (("https://x/a b", None),)),
+    "no list after all": ("ADD [https://x/a /x/\n", ()),
+    "where it goes to": ("ADD a https://x\n", ()),
+    "what an image's users fetch": ("ONBUILD ADD https://x/a /x/\n", (("https://x/a", None),)),
+    "another instruction": ("COPY https://x/a /x/\nRUN ADD https://x/a /x/\n", ()),
+    "nothing": ("ADD\n", ()),
+}
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_what_add_fetches_is_found(case: str) -> None:
+    text, expected = ADDED[case]
+    assert added(text) == expected
 
 
 @pytest.mark.parametrize(

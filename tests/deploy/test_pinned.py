@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchpad.deploy.pinned import CAPABILITIES, NOWHERE, Places, places_of, refuse_floating, refuse_unfit
+from launchpad.deploy.pinned import (
+    CAPABILITIES,
+    NOWHERE,
+    Places,
+    places_of,
+    refuse_floating,
+    refuse_unfit,
+    refuse_unpinned_add,
+)
 from launchpad.errors import ImageError
 from launchpad.profiles.catalog import Catalog, shipped_profiles
 
@@ -301,6 +309,46 @@ def test_a_digest_that_is_none_is_looked_up_where_the_image_is() -> None:
 def test_a_base_image_whose_digest_is_none_is_refused(digest: str) -> None:
     with pytest.raises(ImageError, match=f"its base image cuda@{digest} names a digest that is none"):
         refuse_floating("demo", f"cuda@{digest}", {})
+
+
+REPOSITORY = "https://github.com/x/y.git"
+HEAD = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("https://x/a.tar", "curl -fsSL https://x/a.tar | sha256sum"),
+        (f"https://x/a.tar#{HEAD}", f"curl -fsSL 'https://x/a.tar#{HEAD}' | sha256sum"),
+        (REPOSITORY, f"git ls-remote {REPOSITORY} HEAD"),
+        (f"{REPOSITORY}#v1.2", f"git ls-remote {REPOSITORY} HEAD"),
+        (f"{REPOSITORY}#{HEAD[:12]}", f"git ls-remote {REPOSITORY} HEAD"),
+        (f"{REPOSITORY}#{HEAD}0", f"git ls-remote {REPOSITORY} HEAD"),
+        (f"{REPOSITORY}?tag=v1", f"git ls-remote {REPOSITORY} HEAD"),
+        ("git@github.com:x/y.git#main", "git ls-remote git@github.com:x/y.git HEAD"),
+        ("ssh://git@x/y", "git ls-remote ssh://git@x/y HEAD"),
+    ],
+)
+def test_what_add_fetches_without_a_pin_is_refused(source: str, told: str) -> None:
+    with pytest.raises(ImageError, match=r"template demo: ADD .* is pinned to nothing") as caught:
+        refuse_unpinned_add("demo", source, None)
+    assert (caught.value.hint or "").endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("source", "checksum"),
+    [
+        ("https://x/a.tar", "sha256:0a"),
+        (REPOSITORY, HEAD),
+        (f"{REPOSITORY}#{HEAD}", None),
+        (f"{REPOSITORY}#{HEAD}:docs", None),
+        (f"{REPOSITORY}?branch=main&commit={HEAD}", None),
+        (f"git@github.com:x/y.git#{HEAD}", None),
+        (f"ssh://git@x/y#{HEAD}{HEAD[:24]}", None),
+    ],
+)
+def test_what_add_fetches_by_its_hash_is_taken(source: str, checksum: str | None) -> None:
+    refuse_unpinned_add("demo", source, checksum)
 
 
 # -- where they stand ----------------------------------------------------------------------------------------------------

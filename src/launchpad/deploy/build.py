@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from launchpad.deploy.dockerfile import bases, frontend
-from launchpad.deploy.pinned import NOWHERE, Places, refuse_floating, refuse_unfit
+from launchpad.deploy.dockerfile import added, bases, frontend
+from launchpad.deploy.pinned import NOWHERE, Places, refuse_floating, refuse_unfit, refuse_unpinned_add
 from launchpad.errors import ImageError, NotFoundError
 from launchpad.runtime.base import LABEL_PREFIX, RuntimeInfo
 from launchpad.runtime.buildkit import NO_SESSION
@@ -230,6 +230,8 @@ def making_of(recipe: Recipe, checked_at: str, free_bytes: int | None) -> Making
     reader = frontend(dockerfile)
     for base in (*found, *([reader] if reader else [])):
         refuse_floating(recipe.template, base, recipe.args, recipe.places)
+    for source, checksum in added(dockerfile):
+        refuse_unpinned_add(recipe.template, source, checksum)
     return Making(
         recipe.reference,
         context,

@@ -1,4 +1,4 @@
-"""A Dockerfile, read as far as its pins ask for: which images it takes something from, and which pins it puts on the image.
+"""A Dockerfile, read as far as its pins ask for: what it takes from where, and which pins it puts on the image.
 
 Instructions are read as a builder reads them: in any case, indented, over several lines, around heredocs. What a RUN line does is
 no affair of this module, and it refuses nothing: :mod:`launchpad.deploy.pinned` does.
@@ -6,6 +6,7 @@ no affair of this module, and it refuses nothing: :mod:`launchpad.deploy.pinned`
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ _HEREDOC = re.compile(r"(?<!<)<<(?P<dash>-?)(?P<quote>[\"']?)(?P<word>[A-Za-z_]\
 #: Instructions that may hold a heredoc.
 _WITH_HEREDOC: Final = frozenset({"RUN", "COPY", "ADD"})
 _VARIABLE = re.compile(r"\$(?:(?P<bare>\w+)|\{(?P<name>\w+)(?::?-(?P<default>[^{}]*))?\})")
+#: A URL, or git's ``user@host:path``.
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|[^/@:\s]+@[^/@:\s]+:", re.IGNORECASE)
 _PIN = re.compile(
     rf'{re.escape(LABEL_PREFIX)}pin\.(?P<name>[\w.-]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s"]+))'
 )
@@ -68,6 +71,21 @@ def bases(dockerfile: str) -> tuple[str, ...]:
         else:
             own = rest if word != "ONBUILD" else _split(rest)[1]
             found |= dict.fromkeys(image for image in _taken_from(own) if image.lower() not in stages)
+    return tuple(found)
+
+
+def added(dockerfile: str) -> tuple[tuple[str, str | None], ...]:
+    """What ADD fetches over a network, and the ``--checksum`` beside it, if any. A path of the build context is not fetched."""
+    found: dict[tuple[str, str | None], None] = {}
+    for word, rest in instructions(dockerfile):
+        own, said = _split(rest) if word == "ONBUILD" else (word, rest)
+        if own == "ADD":
+            flags, words = _flags(said)
+            checksum = next(
+                (flag.partition("=")[2].strip("\"'") for flag in flags if flag.startswith("--checksum=")), None
+            )
+            sources = (source for source in _paths(words)[:-1] if _REMOTE.match(source))
+            found |= dict.fromkeys((source, checksum) for source in sources)
     return tuple(found)
 
 
@@ -124,6 +142,17 @@ def _flags(rest: str) -> tuple[list[str], list[str]]:
     words = rest.split()
     count = next((place for place, word in enumerate(words) if not word.startswith("--")), len(words))
     return words[:count], words[count:]
+
+
+def _paths(words: list[str]) -> list[str]:
+    """Sources and target of an ADD in either form: words, or a JSON list of strings."""
+    text = " ".join(words)
+    if text.startswith("["):
+        try:
+            return [str(path) for path in json.loads(text)]
+        except (ValueError, TypeError):
+            pass  # builders read such a line as words, too
+    return [word.strip("\"'") for word in words]
 
 
 def _from(rest: str) -> tuple[str, str | None]:

@@ -76,6 +76,11 @@ _MOVING = re.compile(
     r"|(?:.*[-_.])?(?:latest|nightly|rolling|canary)(?:[-_.](?!.*[0-9a-f]{7}).*)?",
     re.IGNORECASE,
 )
+#: What ADD takes as a repository, and a commit of it: ``URL#COMMIT``, ``URL#COMMIT:FOLDER``, ``URL?commit=COMMIT`` (or checksum).
+_ADDED_REPOSITORY = re.compile(r"^(?:git|ssh)://|^[^/]+@|\.git/?(?:[?#]|$)", re.IGNORECASE)
+_ADDED_COMMIT = re.compile(
+    r"(?:\.git/?#|^(?!https?:)[^#]*#|[?&](?:commit|checksum)=)[0-9a-f]{40}(?:[0-9a-f]{24})?(?![0-9a-zA-Z])"
+)
 _GIT_VALUE = re.compile(r"git\+\w+://(?P<place>[^@#]+)(?:@(?P<at>[^#]*))?(?:#.*)?", re.IGNORECASE)
 
 
@@ -197,6 +202,22 @@ def refuse_floating(template: str, base: str, args: Mapping[str, str | int], pla
         return
     said = next((places.before(key) for key, value in args.items() if value == base), "")
     raise ImageError(f"cannot build from template {template}: {said}{cause}", hint=hint)
+
+
+def refuse_unpinned_add(template: str, source: str, checksum: str | None) -> None:
+    """Raise ImageError for what ADD fetches where nothing fixes what comes: neither a checksum nor, of a repository, a commit.
+
+    ``source`` is a URL or git's ``user@host:path``, with the fragment or query that names its commit, as BuildKit takes them.
+    """
+    if checksum or _ADDED_COMMIT.search(source):
+        return
+    cause = f"ADD {source[:_LONGEST_SHOWN]} is pinned to nothing: what is there may be something else tomorrow"
+    if _ADDED_REPOSITORY.search(source):
+        plain = re.split(r"[?#]", source, maxsplit=1)[0]
+        hint = f"put # and the commit behind it; {_tells(plain, 'HEAD')}"
+    else:
+        hint = f"ADD --checksum=sha256:..., the 64 digits that this tells: curl -fsSL {shlex.quote(source)} | sha256sum"
+    raise ImageError(f"cannot build from template {template}: {cause}", hint=hint)
 
 
 _Wrong = tuple[str, str]
