@@ -16,7 +16,7 @@ from launchpad.cli.lock import make, summary
 from launchpad.cli.meter import progress_text
 from launchpad.cli.verify import _unseen, compare
 from launchpad.cli.world import World
-from launchpad.deploy.lock import IDS, Lock
+from launchpad.deploy.lock import IDS, OF_DRAFT, Lock
 from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import ImageError, StoreError
 from launchpad.profiles.writer import profile_text
@@ -387,6 +387,33 @@ def test_weights_of_other_content_are_named_once(pair: Path, tmp_path: Path) -> 
     assert drifted(world, pair, weights=True) == ["lock.weights: model.safetensors"]
 
 
+@pytest.mark.parametrize("of", ["models/small", "drafts/tiny"])
+def test_weights_that_were_once_read_and_found_damaged_stay_a_drift_as_for_up(
+    pair: Path, tmp_path: Path, of: str
+) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=True)
+    written_to(tmp_path / of / "model.safetensors")
+    read = drifted(world, pair, weights=True)
+
+    assert read == [f"lock.weights: {'' if of == 'models/small' else OF_DRAFT}model.safetensors"]
+    assert drifted(world, pair) == read
+
+
+def test_weights_that_were_damaged_and_put_back_hold_once_they_are_read(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    shut(world, pair, weights=True)
+    shard = tmp_path / "models" / "small" / "model.safetensors"
+    whole = shard.read_bytes()
+    written_to(shard)
+    drifted(world, pair, weights=True)
+    shard.write_bytes(whole)
+
+    assert drifted(world, pair) == ["lock.weights: model.safetensors"]
+    assert drifted(world, pair, weights=True) == []
+    assert drifted(world, pair) == []
+
+
 def test_reading_weights_of_which_only_the_size_is_locked_proves_nothing(pair: Path, tmp_path: Path) -> None:
     world = OneRig(fake())
     shut(world, pair, weights=False)
@@ -406,7 +433,7 @@ def unseen(world: World, profile: Path, *, weights: bool) -> list[str]:
 def test_a_hash_that_is_remembered_was_not_compared_and_that_is_said(pair: Path, weights: bool) -> None:
     world = OneRig(fake())
     shut(world, pair, weights=True)
-    told = ["weights' contents: sizes alone were compared; launchpad verify small --weights"]
+    told = ["weights' contents: not read, sizes alone were looked at; launchpad verify small --weights"]
 
     assert unseen(world, pair, weights=weights) == ([] if weights else told)
 

@@ -275,6 +275,17 @@ def test_weights_that_were_written_to_are_named_without_being_read(bench: Bench)
     assert bench.drifts() == ["lock.weights: model.safetensors"]
 
 
+def test_weights_that_were_read_and_found_damaged_are_refused_by_verify_plan_and_up_alike(bench: Bench) -> None:
+    bench.lock("--weights")
+    shard = bench.model / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-4] + b"evil")
+    bench.rig.run("verify", bench.name, "--weights").ends(4, "model.safetensors: locked sha256")
+
+    bench.rig.run("verify", bench.name).ends(4, "lock.weights: model.safetensors: locked sha256")
+    bench.rig.run("plan", bench.name).ends(4, "lock.weights")
+    bench.rig.run("up", bench.name, "-d").ends(4, "lock.weights")
+
+
 def test_a_hash_that_is_remembered_is_not_told_as_compared(bench: Bench) -> None:
     bench.lock("--weights")
     ran = bench.rig.run("verify", bench.name, "--json").ends(0)

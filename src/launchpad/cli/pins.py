@@ -273,17 +273,31 @@ def _directory(
         hashes |= {path.relative_to(folder).as_posix(): sha256 for path, sha256 in found.items()}
         if depth.afresh:
             run.move_to(lasting)
-    for file in () if depth.afresh else weights:
-        note = lasting.current(folder / file.name)
-        if note is not None and note.sha256 is not None:
-            hashes.setdefault(file.name, note.sha256)
-    return replace(
+    made = replace(
         pin,
         repo=pin.repo or came.repo,
         fetched=came.revision,
         files=tuple(FilePin(file.name, file.size_bytes, hashes.get(file.name)) for file in small),
         weights=tuple(FilePin(file.name, file.size_bytes, hashes.get(file.name)) for file in weights),
     )
+    return made if depth.afresh else _recalled(lasting, made)
+
+
+def recalled(world: World, now: Lock) -> Lock:
+    """``now`` with the hashes of weights that are remembered, and still hold, where none was just read: what `up` compares."""
+    kept = notes(world)
+    return replace(
+        now,
+        model=None if now.model is None else _recalled(kept, now.model),
+        draft_model=None if now.draft_model is None else _recalled(kept, now.draft_model),
+    )
+
+
+def _recalled(kept: Notes, pin: ModelPin) -> ModelPin:
+    folder = Path(pin.path or "")
+    current = {file.name: kept.current(folder / file.name) for file in pin.weights if file.sha256 is None}
+    known = {name: note.sha256 for name, note in current.items() if note is not None}
+    return replace(pin, weights=tuple(replace(file, sha256=known.get(file.name, file.sha256)) for file in pin.weights))
 
 
 def declared(profile: Profile) -> ModelPin:

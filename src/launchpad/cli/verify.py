@@ -72,10 +72,13 @@ def compare(
     from launchpad.deploy.lock import drifts
 
     now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
-    found = (*unread, *drifts(pinned, now, whole=True, pulls=pins.pulls(loaded.profile)))
-    # Weights whose content has just been found to differ need no second word about when they were written to.
+    pulls = pins.pulls(loaded.profile)
+    found = (*unread, *drifts(pinned, now, whole=True, pulls=pulls))
+    # `up` refuses weights that were once read and found to differ, too: what is remembered proves nothing, but it may refute.
+    known = (*drifts(pinned, pins.recalled(world, now), pulls=pulls), *pins.touched(world, pinned, now))
+    # Weights whose content has just been found to differ need no second word about that, nor about when they were written to.
     named = {drift.what for drift in found}
-    return now, (*found, *(drift for drift in pins.touched(world, pinned, now) if drift.what not in named))
+    return now, (*found, *(drift for drift in known if drift.what not in named))
 
 
 def _now(
@@ -87,7 +90,7 @@ def _now(
     weights: bool,
     progress: Callable[[Hashed], None],
 ) -> tuple[Lock, tuple[Drift, ...]]:
-    """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered counts."""
+    """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered is told."""
     from launchpad.cli import pins
     from launchpad.deploy.lock import Drift
 
@@ -145,7 +148,7 @@ def _unseen(pinned: Lock, now: Lock) -> Iterator[str]:
         of = f" of {unhashed} of {len(locked)} files" if unhashed < len(locked) else ""
         yield f"weights' contents: only sizes are locked{of}; launchpad lock {pinned.name} --weights"
     if unhashed < len(locked) and all(file.sha256 is None for file in found):
-        yield f"weights' contents: sizes alone were compared; launchpad verify {pinned.name} --weights"
+        yield f"weights' contents: not read, sizes alone were looked at; launchpad verify {pinned.name} --weights"
     if pinned.draft_model is None and now.draft_model is not None:
         yield f"draft model: the lock does not pin it; launchpad lock {pinned.name}"
 
