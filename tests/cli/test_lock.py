@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -332,6 +333,26 @@ def test_a_folder_that_a_model_links_to_is_said_not_to_be_pinned(
     said = launchpad("lock", str(pair), "--rig", RIG, "--json").json["unpinned"]
 
     assert f"{link}: it is a link to a folder, which is not followed" in said
+
+
+def test_hashes_of_weights_that_nobody_vouches_for_are_said_to_be_pinned_no_longer(
+    launchpad: Launchpad, pair: Path, state: Path
+) -> None:
+    launchpad("lock", str(pair), "--rig", RIG, "--weights")
+    shutil.rmtree(state / pins.DIGESTS)  # as from another state directory
+
+    again = "SHA-256 of 1 file -> not pinned; launchpad lock small --weights"
+    assert launchpad("lock", str(pair), "--rig", RIG, "--json").json["changed"] == [
+        f"weights' contents: {again}",
+        f"{OF_DRAFT}weights' contents: {again}",
+    ]
+
+
+def test_hashes_of_weights_that_are_remembered_stay_in_the_lock(launchpad: Launchpad, pair: Path) -> None:
+    first = launchpad("lock", str(pair), "--rig", RIG, "--weights", "--json").json["lock"]
+    second = launchpad("lock", str(pair), "--rig", RIG, "--json").json
+
+    assert (second["lock"]["model"], second["changed"]) == (first["model"], [])
 
 
 def test_another_tokenizer_of_the_draft_model_is_named(pair: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from launchpad.deploy.lock import (
     image_pins,
     lock_text,
     locked_facts,
+    lost,
     read_lock,
     rig_pin,
     same_version,
@@ -228,6 +229,75 @@ def test_what_says_nothing_else_is_no_drift(now: Lock) -> None:
 
 
 MOUNT = {"source": "/etc/launchpad/chat.jinja", "target": "/templates/chat.jinja"}
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        pytest.param(
+            model(weights=(FilePin("model-00001.safetensors", 1000), MODEL.weights[1])),
+            "weights' contents: SHA-256 of 1 file; launchpad lock small --weights",
+            id="weights by size",
+        ),
+        pytest.param(
+            draft(weights=(FilePin("model.safetensors", 500),)),
+            "draft model's weights' contents: SHA-256 of 1 file; launchpad lock small --weights",
+            id="draft weights by size",
+        ),
+        pytest.param(
+            model(path=None, files=(), weights=()),
+            "model files: 4 files; launchpad lock small, where they can be read",
+            id="a model that is elsewhere",
+        ),
+        pytest.param(
+            model(revision=None, fetched=None),
+            f"model commit: {A}; nothing says which one the files are of",
+            id="a commit that nobody knows",
+        ),
+        pytest.param(
+            replace(lock(), images=(ImagePin(IMAGE.reference, ("server",)),)),
+            f"image {IMAGE.reference}: 111111111111; launchpad pull small --image-only, then launchpad lock small",
+            id="an image that is not there",
+        ),
+        pytest.param(
+            image(digests=()),
+            f"registry digest of {IMAGE.reference}: dddddddddddd; it was built or loaded here",
+            id="an image that no registry has named",
+        ),
+        pytest.param(
+            image(packages={}),
+            f"packages in {IMAGE.reference}: 2 versions; none was found in its files",
+            id="an image that was not read",
+        ),
+        pytest.param(
+            replace(lock(), rig=replace(rig_pin(spec(), rig()), driver=None)),
+            f"NVIDIA driver: {rig().driver_version}; launchpad lock small on the rig that serves",
+            id="a recorded rig",
+        ),
+        pytest.param(
+            replace(lock(), rig=None),
+            f"NVIDIA driver: {rig().driver_version}; no GPU is used",
+            id="a deployment without GPUs",
+        ),
+    ],
+)
+def test_what_is_pinned_no_longer_is_told_though_it_is_no_drift(made: Lock, says: str) -> None:
+    assert [f"{one.what}: {one.expected}; {one.fix}" for one in lost(lock(), made)] == [says]
+    assert drifts(lock(), made) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "made"),
+    [
+        pytest.param(lock(), lock(), id="the same"),
+        pytest.param(Lock(VERSION, "small", "0.1.0", NOW), lock(), id="more than before"),
+        pytest.param(
+            lock(), model(weights=(FilePin("model-00001.safetensors", 1000, "ee" * 32),)), id="other contents"
+        ),
+    ],
+)
+def test_what_is_pinned_as_before_or_otherwise_is_not_lost(before: Lock, made: Lock) -> None:
+    assert lost(before, made) == ()
 
 
 def test_a_mount_from_elsewhere_is_a_drift() -> None:

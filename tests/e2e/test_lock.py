@@ -370,6 +370,13 @@ def test_locking_again_tells_what_changed(bench: Bench) -> None:
     assert "changed    tokenizer.json: sha256" in ran.out
 
 
+def test_locking_again_from_another_state_directory_says_which_hashes_are_gone(bench: Bench, tmp_path: Path) -> None:
+    bench.lock("--weights")
+    ran = bench.rig.run("lock", bench.name, env={"LAUNCHPAD_STATE_DIR": str(tmp_path / "other-state")}).ends(0)
+    gone = "changed    weights' contents: SHA-256 of 1 file -> not pinned"
+    assert f"{gone}; launchpad lock {bench.name} --weights" in ran.out.splitlines()
+
+
 # -- carried to a rig without a network ----------------------------------------------------------------------------------
 
 

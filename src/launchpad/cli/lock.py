@@ -95,17 +95,18 @@ def _lock(world: World, loaded: Loaded, ask: _Ask) -> None:
     made = _with_revision(made, before)
     pins.write(made, path)
     pins.remember(world, made.model, made.draft_model)
-    unknown = tuple(unpinned(made))
+    unknown, changed = tuple(unpinned(made)), tuple(_changes(before, made))
     if ask.as_json:
         import json
 
         from launchpad.deploy.lock import lock_text
 
-        render.answer_json({"path": str(path), "unpinned": list(unknown), "lock": json.loads(lock_text(made))})
+        told = {"path": str(path), "changed": list(changed), "unpinned": list(unknown)}
+        render.answer_json(told | {"lock": json.loads(lock_text(made))})
         return
     for line in summary(made):
         render.out(line)
-    for line in _changes(before, made):
+    for line in changed:
         render.out(f"changed    {line}")
     render.out(f"written    {path}")
     for line in unknown:
@@ -276,9 +277,12 @@ def _with_revision(made: Lock, before: Lock | None) -> Lock:
 
 
 def _changes(before: Lock | None, made: Lock) -> Iterator[str]:
-    from launchpad.deploy.lock import drifts
+    """What the earlier lock said otherwise, and what it said that this one leaves open, with how to pin that again."""
+    from launchpad.deploy.lock import drifts, lost
 
     if before is None:
         return
     for drift in drifts(before, made):
         yield f"{drift.what}: {drift.expected} -> {drift.found}"
+    for drift in lost(before, made):
+        yield f"{drift.what}: {drift.expected} -> {drift.found}; {drift.fix}"

@@ -38,6 +38,8 @@ VERSION: Final = 1
 SUFFIX: Final = ".lock"
 #: What the draft model's files are called in front of their names.
 OF_DRAFT: Final = "draft model's "
+#: What is said of what is pinned no longer.
+_OPEN: Final = "not pinned"
 #: Every id a drift can have, with what it speaks of: what ``up --accept`` takes.
 IDS: Final[Mapping[str, str]] = {
     "lock.image": "the image: its reference, layers, or what it tells its containers",
@@ -287,6 +289,67 @@ def drifts(lock: Lock, now: Lock, *, whole: bool = False, pulls: bool = True) ->
         *_containers(lock.containers, now.containers, again),
     ]
     return tuple(found)
+
+
+def lost(before: Lock, made: Lock) -> tuple[Drift, ...]:
+    """What ``before`` pinned and ``made`` leaves open: no drift, for nothing contradicts it, but nobody is held to it any more.
+
+    ``fix`` is the command that pins it again; where none does, why it is open.
+    """
+    name = made.name
+    here = {role: pin for pin in made.images for role in pin.roles}
+    images = [(pin, here[role]) for pin in before.images for role in pin.roles[:1] if role in here]
+    return (
+        *(drift for pin, found in images for drift in _lost_image(pin, found, name)),
+        *_lost_model(before.model, made.model, name),
+        *_lost_model(before.draft_model, made.draft_model, name, OF_DRAFT),
+        *_lost_driver(before.rig, made.rig, name),
+    )
+
+
+def _lost_image(pin: ImagePin, found: ImagePin, name: str) -> Iterator[Drift]:
+    if found.id is None:
+        if pin.id is not None:
+            fix = f"launchpad pull {name} --image-only, then launchpad lock {name}"
+            yield Drift("lock.image", f"image {pin.reference}", _short(pin.id), _OPEN, fix)
+        return
+    if pin.digests and not found.digests:
+        digest = _short(pin.digests[0].rpartition("@")[2])
+        why = "it was built or loaded here"
+        yield Drift("lock.image", f"registry digest of {pin.reference}", digest, _OPEN, why)
+    if pin.packages and not found.packages:
+        versions = _count(len(pin.packages), "version")
+        yield Drift("lock.packages", f"packages in {pin.reference}", versions, _OPEN, "none was found in its files")
+
+
+def _lost_model(pin: ModelPin | None, made: ModelPin | None, name: str, of: str = "") -> Iterator[Drift]:
+    was, is_ = pin or ModelPin(), made or ModelPin()
+    again = f"launchpad lock {name}"
+    commit = was.revision or was.fetched
+    if commit is not None and (is_.revision or is_.fetched) is None:
+        why = "nothing says which one the files are of"
+        yield Drift("lock.revision", f"{of or 'model '}commit", commit, _OPEN, why)
+    if is_.path is None and (was.files or was.weights):
+        # Where it is looked at, each file that is gone is a drift by its name.
+        files = _count(len(was.files) + len(was.weights), "file")
+        yield Drift("lock.model-file", f"{of or 'model '}files", files, _OPEN, f"{again}, where they can be read")
+        return
+    open_ = {file.name for file in is_.weights if file.sha256 is None}
+    unhashed = sum(file.sha256 is not None and file.name in open_ for file in was.weights)
+    if unhashed:
+        said = f"SHA-256 of {_count(unhashed, 'file')}"
+        yield Drift("lock.weights", f"{of}weights' contents", said, _OPEN, f"{again} --weights")
+
+
+def _lost_driver(pin: RigPin | None, made: RigPin | None, name: str) -> Iterator[Drift]:
+    if pin is not None and pin.driver is not None and (made is None or made.driver is None):
+        used = made is not None and made.gpus
+        fix = f"launchpad lock {name} on the rig that serves" if used else "no GPU is used"
+        yield Drift("lock.driver", "NVIDIA driver", pin.driver, _OPEN, fix)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def same_version(one: str, other: str) -> bool:
