@@ -98,6 +98,7 @@ def test_without_the_table_nothing_speculates() -> None:
 
 
 OLD = {"image": {"reference": "lmsysorg/sglang:v0.5.16"}}
+APRIL = {"path": "/models/flash", "source": {"repo": "deepseek-ai/DeepSeek-V4-Flash"}, "served_name": "flash"}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,16 @@ OLD = {"image": {"reference": "lmsysorg/sglang:v0.5.16"}}
             VLLM | {"model": LATER},
             {"method": "mtp", "draft_tokens": 1},
             "cannot speculate with mtp in vllm 0.33.0: this checkpoint ships a DSpark draft and no MTP head",
+        ),
+        (
+            {"model": V4},
+            {"method": "dspark"},
+            "cannot speculate with dspark in sglang 0.5.23: the Preview checkpoint ships an MTP head and no DSpark draft",
+        ),
+        (
+            VLLM | {"model": APRIL},
+            {"method": "dspark", "draft_tokens": 5},
+            "cannot speculate with dspark in vllm 0.33.0: the Preview checkpoint ships an MTP head and no DSpark draft",
         ),
         (
             VLLM | {"model": {"served_name": "DeepSeek-V4.1-Flash"}},
@@ -159,6 +170,20 @@ def test_an_image_whose_version_nobody_knows_is_not_refused_for_it() -> None:
     image = {"image": {"reference": "example/sglang:mine"}}
 
     assert words(**image, model=LATER, speculative={"method": "dspark"}) == "--speculative-algorithm DSPARK"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"path": "/models/weights", "served_name": "deepseek-v4-flash"},
+        {"path": "/models/DeepSeek-V4-Flash-DSpark", "served_name": "deepseek-v4-flash"},
+        {"path": "/models/DeepSeek-V4-Flash-DSpark", "source": APRIL["source"], "served_name": "flash"},
+        {"path": "/models/DeepSeek-V4-Flash/0731", "served_name": "deepseek-v4-flash"},
+        {"path": "/models/qwen3-32b", "served_name": "qwen"},
+    ],
+)
+def test_dspark_is_refused_only_where_the_weights_are_known_to_be_the_preview(model: dict[str, Any]) -> None:
+    assert words(model=model, speculative={"method": "dspark"}) == "--speculative-algorithm DSPARK"
 
 
 def test_other_cards_are_not_refused_for_what_crashed_on_sm120() -> None:

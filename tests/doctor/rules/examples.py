@@ -56,6 +56,7 @@ def nobody(problem: str) -> Example:
 
 NVLINKED = rig(H200, gpu={"compute_capability": (12, 0), "memory_bytes": 141 * GIB}, nvlink=True)
 A100 = RigCatalog(()).facts("4x-a100")
+GB300 = RigCatalog(()).facts("4x-gb300")
 MAX_Q = RigCatalog(()).facts("4x-rtx-pro-6000-max-q")
 H100 = rig(A100, gpu={"compute_capability": (9, 0)})
 ANY_CARD: dict[str, Any] = {"gpus": {"compute_capability": None, "min_memory": None}}
@@ -220,6 +221,10 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
     "image.experimental": Example(
         generic(*WORKER, image={"reference": DEV}), generic(*WORKER, image={"reference": f"{DYNAMO}:1.6.1"})
     ),
+    "image.other-engine": Example(
+        case("v4-flash-trtllm-gb300.toml", GB300, image={"reference": "lmsysorg/sglang:v0.5.23"}),
+        case("v4-flash-trtllm-gb300.toml", GB300, image={"reference": "registry.example/sglang:v0.5.23"}),
+    ),
     "image.arch-list": Example(
         vllm(inspected=inspected(arch_list=("8.0", "9.0", "10.0a"))),
         vllm(inspected=inspected(arch_list=("7.5", "8.0", "9.0", "10.0", "11.0", "12.0"))),
@@ -252,6 +257,10 @@ CONTAINER_EXAMPLES: Mapping[str, Example] = {
     "model.eagle-on-0731": Example(
         sglang(**named("DeepSeek-V4-Flash-0731"), engine_args={"speculative-algorithm": "EAGLE"}),
         sglang(engine_args={"speculative-algorithm": "EAGLE"}),
+    ),
+    "model.dspark-on-preview": Example(
+        sglang(engine_args={"speculative-algorithm": "DSPARK"}),
+        sglang(**named("DeepSeek-V4-Flash-0731"), engine_args={"speculative-algorithm": "DSPARK"}),
     ),
     "model.dspark-depth": Example(
         vllm(engine_args=DSPARK),

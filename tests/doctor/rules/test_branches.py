@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launchpad.doctor.finding import Severity
 
 GB300 = RigCatalog(()).facts("4x-gb300")
+EIGHT = RigCatalog(()).facts("8x-rtx-pro-6000-server")
 NIGHTLY = "0.26.1rc1.dev303+gabcdef0"
 BOTH_RUNTIMES = DockerFacts("28.5.1", ("nvidia", "runc"), ("nvidia.com/gpu=all",), "570.86.15", "1.18.0")
 FORK: dict[str, Any] = table("v4-flash-vllm-sm120-fork.toml")["image"]["build"]
@@ -41,6 +42,7 @@ OLD_GB300 = rig(GB300, driver_version="570.86.15")
 GB10 = rig(GB300, gpu={"compute_capability": (12, 1)})
 GA = f"{DYNAMO}:1.3.0"
 RELEASE = "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc19"
+VLLM_RUNTIME = "nvcr.io/nvidia/ai-dynamo/vllm-runtime:1.6.1"
 
 #: (what, case, id, severity or None where it must be silent)
 BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
@@ -181,10 +183,51 @@ BRANCHES: tuple[tuple[str, Case, str, Severity | None], ...] = (
     ("MIG on a rig without a deployment", Case(rig(first={"mig_enabled": True})), "gpu.mig", "informs"),
     (
         "TP=8 over PCIe",
-        vllm(RigCatalog(()).facts("8x-rtx-pro-6000-server"), gpus={"count": 8}, parallel={"tensor": 8}),
+        vllm(EIGHT, gpus={"count": 8}, parallel={"tensor": 8}),
         "pcie.no-nvlink",
         "warns",
     ),
+    (
+        "another engine's image under TensorRT-LLM",
+        case("v4-flash-dynamo-trtllm-gb300.toml", GB300, image={"reference": "lmsysorg/sglang:v0.5.23"}),
+        "trtllm.too-old",
+        None,
+    ),
+    (
+        "another engine found in the image",
+        trtllm(inspected=inspected(RELEASE, engine="sglang", engine_version="0.5.23")),
+        "trtllm.too-old",
+        None,
+    ),
+    (
+        "an engine's own image under Dynamo",
+        case("v4-flash-dynamo-trtllm-gb300.toml", GB300, image={"reference": "lmsysorg/sglang:v0.5.23"}),
+        "image.other-engine",
+        "blocks",
+    ),
+    (
+        "Dynamo's image with another worker",
+        case(
+            "v4-flash-dynamo-trtllm-gb300.toml",
+            GB300,
+            image={"reference": VLLM_RUNTIME},
+        ),
+        "image.other-engine",
+        "blocks",
+    ),
+    (
+        "Dynamo's release with that worker",
+        case("v4-flash-dynamo-trtllm-gb300.toml", GB300, image={"reference": f"{DYNAMO}:1.6.1"}),
+        "image.other-engine",
+        None,
+    ),
+    (
+        "an official name, and the engine found inside",
+        vllm(image={"reference": "lmsysorg/sglang:v0.5.23"}, inspected=inspected(packages={"vllm": "0.33.0"})),
+        "image.other-engine",
+        None,
+    ),
+    ("Dynamo's image of the same engine", vllm(image={"reference": VLLM_RUNTIME}), "image.other-engine", None),
     ("TP=4 over NVLink", vllm(A100, **ANY_CARD), "pcie.no-nvlink", None),
     ("SGLang's verified cell", sglang(**two(serving={"custom_all_reduce": True})), "p2p.custom-all-reduce", "informs"),
     ("a circuit that will do", Case(rig(circuit_w=4000)), "power.circuit", None),
@@ -463,6 +506,48 @@ HINTS: tuple[tuple[str, Case, str, str], ...] = (
         case("v4-flash-vllm-sm120-fork.toml"),
         "engine.graphs-off",
         "leave it so in the SM120 fork, whose graphs stalled with MTP; a release has them: launchpad plan v4-flash-vllm-tp4",
+    ),
+    (
+        "Dynamo's snapshot is told Dynamo's release",
+        case("v4-flash-dynamo-trtllm-gb300.toml", GB300),
+        "image.experimental",
+        f'set image.reference = "{DYNAMO}:1.6.1" in the profile',
+    ),
+    (
+        "Dynamo's snapshot of another worker is told its own image",
+        generic("x", image={"reference": "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.2.0-deepseek-v4-cuda13-dev.2"}),
+        "image.experimental",
+        'set image.reference = "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.6.1" in the profile',
+    ),
+    (
+        "a nightly of vLLM is told vLLM's release",
+        vllm(image={"reference": "vllm/vllm-openai:nightly"}),
+        "image.experimental",
+        'set image.reference = "vllm/vllm-openai:v0.33.0" in the profile',
+    ),
+    (
+        "a preview of nobody knows what is told none",
+        generic("start", image={"reference": "registry.example/mine:preview"}),
+        "image.experimental",
+        "name a release of registry.example/mine",
+    ),
+    (
+        "eight cards of vLLM are told four of vLLM, and whose weights",
+        vllm(EIGHT, gpus={"count": 8}, parallel={"tensor": 8}, **named("DeepSeek-V4-Flash-0731")),
+        "pcie.no-nvlink",
+        "measure two replicas of TP=4 against one of TP=8: launchpad plan v4-flash-vllm-tp4, which names the Preview weights",
+    ),
+    (
+        "four cards of SGLang are told two of SGLang",
+        sglang(),
+        "pcie.no-nvlink",
+        "measure two replicas of TP=2 against one of TP=4: launchpad plan v4-flash-sglang-tp2",
+    ),
+    (
+        "another model is told no profile of DeepSeek's",
+        vllm(**other_model()),
+        "pcie.no-nvlink",
+        "measure two replicas of TP=2 against one of TP=4, if the model fits 2 cards (gpus.count and parallel.tensor)",
     ),
     (
         "a release without graphs is told to switch them on",

@@ -118,6 +118,28 @@ def test_mtp_on_the_weights_of_april_is_no_mistake() -> None:
     assert ids(vllm(engine_args=MTP), "model.mtp-on-0731") == []
 
 
+DSPARK: Final = {"speculative-config": {"method": "dspark"}}
+
+
+def test_dspark_on_the_weights_of_april_is_told_of_both_engines() -> None:
+    of = [vllm(engine_args=DSPARK), sglang(engine_args={"speculative-algorithm": "DSPARK"})]
+
+    assert [ids(each, "model.dspark-on-preview") for each in of] == [["model.dspark-on-preview"]] * 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {**UNSAID, "source": None, "served_name": "deepseek-v4-flash"}, "engine_args": DSPARK},
+        {"model": {**UNSAID, "source": {"repo": "deepseek-ai/DeepSeek-V4-Flash-DSpark"}}, "engine_args": DSPARK},
+        {"engine_args": {"speculative-config": {"method": "dspark", "model": "/drafts/mine"}}},
+    ],
+    ids=["served under the name alone", "the DSpark variant", "a draft of one's own"],
+)
+def test_dspark_is_no_mistake_where_the_draft_may_be_there(changes: dict[str, Any]) -> None:
+    assert ids(vllm(**changes), "model.dspark-on-preview") == []
+
+
 # ---- its weights ------------------------------------------------------------------------------------------------------
 
 

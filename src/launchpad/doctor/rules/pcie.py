@@ -9,14 +9,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from launchpad.doctor.rule import Rule, Seen
-from launchpad.doctor.rules.lookup import AS_OF, cards, does, engine, flag, name, pcie_only, tensor, truth
+from launchpad.doctor.rules.lookup import (
+    AS_OF,
+    cards,
+    does,
+    engine,
+    flag,
+    name,
+    official_checkpoint,
+    pcie_only,
+    tensor,
+    truth,
+    v4,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from launchpad.doctor.case import Case
 
 _HANGS: Final = "https://github.com/NVIDIA/nccl/issues/1999"
+#: Shipped profiles of DeepSeek V4 Flash whose copies have half the cards: engine and tensor parallel size -> profile.
+_HALVES: Final[Mapping[tuple[str, int], str]] = {
+    ("sglang", 4): "v4-flash-sglang-tp2",
+    ("sglang", 8): "v4-flash-sglang-tp4-dp2",
+    ("vllm", 4): "v4-flash-vllm-tp2",
+    ("vllm", 8): "v4-flash-vllm-tp4",
+}
 _GATING: Final = "https://github.com/vllm-project/vllm/issues/51513"
 
 
@@ -56,8 +75,20 @@ def _no_nvlink(case: Case) -> Iterator[Seen]:
     if case.spec is not None and pcie_only(case) and size >= 4:
         yield Seen(
             f"{name(case)} splits every layer over {size} GPUs that have no NVLink: each token waits for PCIe",
+            hint=_fewer(case, size),
             severity="warns" if size >= 8 else "informs",
         )
+
+
+def _fewer(case: Case, size: int) -> str:
+    """What to measure against it: two copies over half the cards each, by a shipped profile of that engine where there is one."""
+    half = size // 2
+    measure = f"measure two replicas of TP={half} against one of TP={size}"
+    shipped = _HALVES.get((engine(case) or "", size)) if v4(case) else None
+    if shipped is None:
+        return f"{measure}, if the model fits {half} cards (gpus.count and parallel.tensor)"
+    others = ", which names the Preview weights" if official_checkpoint(case) else ""
+    return f"{measure}: launchpad plan {shipped}{others}"
 
 
 def _p2p_off(case: Case) -> bool:
@@ -168,7 +199,8 @@ RULES: Final = (
         severity="informs",
         title="High tensor parallelism without NVLink",
         look=_no_nvlink,
-        hint="measure two replicas of TP=2 against one of TP=4: launchpad plan v4-flash-sglang-tp2",
+        hint="measure two replicas over half the cards each against one over all: launchpad plan v4-flash-sglang-tp2, or "
+        "v4-flash-vllm-tp2",
         source="https://github.com/local-inference-lab/rtx6kpro (models/ds4dspark-v10.md)",
         as_of=AS_OF,
         basis="reported",
