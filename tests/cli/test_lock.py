@@ -444,6 +444,17 @@ def test_reading_weights_of_which_only_the_size_is_locked_proves_nothing(pair: P
     assert drifted(world, pair) == ["lock.weights: model.safetensors"]
 
 
+def test_a_draft_model_of_which_only_the_size_is_locked_is_not_proved_by_a_namesake(pair: Path, tmp_path: Path) -> None:
+    world = OneRig(fake())
+    loaded = world.profiles.load(str(pair))
+    pins.model(world, loaded, None, pins.Depth(weights=True), lambda _: None)  # as `pull` does
+    shut(world, pair, weights=False)
+    written_to(tmp_path / "drafts" / "tiny" / "model.safetensors")
+
+    assert drifted(world, pair, weights=True) == [f"lock.weights: {OF_DRAFT}model.safetensors"]
+    assert drifted(world, pair) == [f"lock.weights: {OF_DRAFT}model.safetensors"]
+
+
 def unseen(world: World, profile: Path, *, weights: bool) -> list[str]:
     loaded = world.profiles.load(str(profile))
     pinned = pins.known(world, loaded)

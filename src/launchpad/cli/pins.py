@@ -152,6 +152,7 @@ def refuse_hosted(loaded: Loaded, doing: str) -> None:
 class Depth:
     """How closely to look. ``weights``: hash them; ``only``: those of that name alone, None for all of them.
 
+    In ``only`` the draft model's have OF_DRAFT in front: both models may have a file of one name.
     ``afresh``: read images and files again, whatever is remembered of them: a hash that was not just read is not told.
     """
 
@@ -234,7 +235,12 @@ def model(
 def draft_model(world: World, loaded: Loaded, depth: Depth, progress: Callable[[Hashed], None]) -> ModelPin | None:
     """The checkpoint that drafts for the model; None where the profile names none."""
     pin = declared_draft(loaded.profile)
-    return _directory(world, f"{loaded.name}-draft", pin, depth, progress) if pin is not None else None
+    if pin is None:
+        return None
+    if depth.only is not None:
+        own = (name for name in depth.only if name.startswith(OF_DRAFT))
+        depth = replace(depth, only=frozenset(name.removeprefix(OF_DRAFT) for name in own))
+    return _directory(world, f"{loaded.name}-draft", pin, depth, progress)
 
 
 def model_folder(profile: Profile, runtime: Runtime | None) -> Path | None:

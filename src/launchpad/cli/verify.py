@@ -92,12 +92,13 @@ def _now(
 ) -> tuple[Lock, tuple[Drift, ...]]:
     """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered is told."""
     from launchpad.cli import pins
-    from launchpad.deploy.lock import Drift
+    from launchpad.deploy.lock import OF_DRAFT, Drift
 
     facts = world.facts(rig)
     subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
     # What has no locked hash proves nothing by being read, and must not pass for looked at again.
-    hashed = frozenset(file.name for file in _locked_weights(pinned) if file.sha256 is not None)
+    parts = (("", pinned.model), (OF_DRAFT, pinned.draft_model))
+    hashed = frozenset(of + file.name for of, part in parts if part for file in part.weights if file.sha256 is not None)
     now, unread = pins.looked_as_far(world, subject, pins.Depth(weights=weights, afresh=True, only=hashed), progress)
     missing = []
     for part, error in unread:
