@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchpad.units import parse_bytes, parse_duration, show_bytes, show_duration
+from launchpad.units import counted, parse_bytes, parse_duration, show_bytes, show_duration
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,8 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
         assert parse_duration(text) >= timedelta(0)
     except ValueError:
         return
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 restarts"), (1, "1 restart"), (2, "2 restarts")])
+def test_one_of_a_kind_is_singular(number: int, said: str) -> None:
+    assert counted(number, "restart") == said

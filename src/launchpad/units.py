@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them, and back.
+"""Sizes, durations and counts as people write them, and the first two back.
 
 Inside launchpad a size is an integer of bytes and a duration is a ``timedelta``; this module is the only place that knows
 how either is spelled. It refuses bare numbers: a size or a duration without a unit is a question, not an answer.
@@ -66,3 +66,8 @@ def show_duration(duration: timedelta) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 restart``, ``2 restarts``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

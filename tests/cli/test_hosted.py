@@ -184,6 +184,23 @@ def test_status_names_a_fallback_that_is_up_with_its_phase_and_address(launchpad
     )
 
 
+def test_status_says_that_a_fallback_has_failed_for_good(launchpad: Launchpad, state: Path) -> None:
+    files = Files(state)
+    files.deployment(state=snapshot(Phase.FAILED, fallback=NAME))
+    files.deployment(NAME, state=snapshot(Phase.FAILED, NAME, hosted=True))  # no supervisor lives on after FAILED
+
+    assert f"{NAME}: FAILED; launchpad status {NAME} tells why\n" in launchpad("status", "small").out
+    assert launchpad("status", "small", "--json").json["fallback"]["phase"] == "FAILED"
+
+
+def test_a_fallback_that_nobody_looks_after_is_not_up(launchpad: Launchpad, state: Path) -> None:
+    files = Files(state)
+    files.deployment(state=snapshot(Phase.FAILED, fallback=NAME))
+    files.deployment(NAME, state=snapshot(Phase.READY, NAME, hosted=True))
+
+    assert f"{NAME}, not up: launchpad up {NAME}" in launchpad("status", "small").out
+
+
 @pytest.mark.parametrize(("phase", "told"), [(Phase.READY, False), (Phase.UNREADY, True), (Phase.STARTING, True)])
 def test_status_of_one_names_it_only_while_it_is_needed_and_as_json_always(
     launchpad: Launchpad, state: Path, phase: Phase, told: bool

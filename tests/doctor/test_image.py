@@ -195,6 +195,19 @@ def test_sglangs_editable_layout_is_read(workshop: Workshop) -> None:
     assert made.vllm_declares_sm120 is None
 
 
+def test_dynamo_is_told_beside_the_engine_it_drives_and_where_it_stands_alone(workshop: Workshop) -> None:
+    site = "/opt/dynamo/venv/lib/python3.12/site-packages"
+    own: Files = {f"{site}/dynamo/common/_version.py": b'# generated\n__version__ = "1.6.1"\n'}
+    worker: Files = {f"{site}/tensorrt_llm/version.py": b'__version__ = "1.3.0rc15.post1"\n'}
+    alone = workshop.facts(own, "ENV VIRTUAL_ENV=/opt/dynamo/venv")
+    both = workshop.facts({**own, **worker}, "ENV VIRTUAL_ENV=/opt/dynamo/venv")
+    assert (alone.engine, dict(alone.packages)) == (None, {"ai-dynamo": "1.6.1"})
+    assert (both.engine, dict(both.packages)) == (
+        "tensorrt-llm",
+        {"ai-dynamo": "1.6.1", "tensorrt-llm": "1.3.0rc15.post1"},
+    )
+
+
 def test_an_engine_without_any_deep_gemm_is_told_as_absent(workshop: Workshop) -> None:
     assert workshop.facts({f"{EDITABLE}/sglang/version.py": b'__version__ = "0.5.23"\n'}).deep_gemm == (
         DeepGemm("absent"),
@@ -321,7 +334,7 @@ def test_another_image_under_the_same_tag_is_looked_into_again(workshop: Worksho
 def test_what_is_remembered_of_an_image_may_be_damaged(workshop: Workshop, doctor: Doctor) -> None:
     name = doctor.profile(workshop.image(vllm(version="0.99.0", kernels=False)))
     before = deepgemm(doctor.findings(name, "--rig", RIG))
-    (remembered,) = (doctor.root / "state" / "images").iterdir()
+    (remembered,) = (doctor.root / "state" / "images").rglob("*.json")
     remembered.write_bytes(b'{"reference": ')
     assert (bool(before), deepgemm(doctor.findings(name, "--rig", RIG))) == (True, before)
 

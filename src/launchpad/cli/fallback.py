@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 def fallback_of(world: World, name: str | None) -> dict[str, Any] | None:
     """The fallback ``name`` under the published names of ``status --json``; None where there is none.
 
-    ``phase``, ``endpoint`` and ``model`` are None where it is not up here.
+    ``phase``, ``endpoint`` and ``model`` are None where it is not up here. FAILED stays told: it would fail again.
     """
+    from launchpad.supervise.machine import Phase
     from launchpad.supervise.snapshot import Snapshot
 
     if name is None:
         return None
     deployment = world.store.deployment(name)
-    snapshot = deployment.read_state(Snapshot, world.clock.now()) if deployment.supervisor_pid() is not None else None
-    if snapshot is None:
+    snapshot = deployment.read_state(Snapshot, world.clock.now())
+    failed = snapshot is not None and snapshot.state.phase is Phase.FAILED
+    if snapshot is None or not (failed or deployment.supervisor_pid() is not None):
         return {"name": name, "phase": None, "endpoint": None, "model": None}
     phase = str(snapshot.state.phase)
     return {"name": name, "phase": phase, "endpoint": snapshot.endpoint, "model": snapshot.model}
@@ -37,6 +39,8 @@ def fallback_text(view: dict[str, Any]) -> str:
     name = view["name"]
     if view["phase"] is None:
         return f"{name}, not up: launchpad up {name} (what is asked there leaves this rig)"
+    if view["phase"] == "FAILED":
+        return f"{name}: FAILED; launchpad status {name} tells why"
     return f"{name}: {view['phase']}, {view['model']} at {view['endpoint']}/v1 (what is asked there leaves this rig)"
 
 

@@ -14,6 +14,7 @@ import typer
 from launchpad.cli import complete, render
 from launchpad.cli.fallback import fallback_of, fallback_text
 from launchpad.cli.world import World
+from launchpad.units import counted, show_bytes
 
 if TYPE_CHECKING:
     from launchpad.store.state import Deployment
@@ -248,7 +249,7 @@ def _notes(view: dict[str, Any]) -> list[str]:
     marks = [
         "REHEARSAL" if view["rehearsal"] else "",
         _progress(view).strip(" ()") if view["load"] else "",
-        f"{view['restarts']} restarts" if view["restarts"] else "",
+        counted(view["restarts"], "restart") if view["restarts"] else "",
         "" if view["supervisor"]["alive"] or _rests(view) else "no supervisor",
     ]
     return [
@@ -304,8 +305,6 @@ def _progress(view: dict[str, Any]) -> str:
 
 
 def _sum(gpus: list[dict[str, Any]], key: str) -> str:
-    from launchpad.units import show_bytes
-
     values = [gpu[key] for gpu in gpus if gpu[key] is not None]
     if not gpus:
         return "-"
@@ -345,8 +344,8 @@ def _quiet_text(until: str) -> str:
 
 
 def _restarts_text(view: dict[str, Any]) -> str:
-    crashes = f", {view['crashes']} crashes in all" if view["crashes"] else ""
-    return f"{view['restarts']}, {view['failures']} failures since the last stable spell{crashes}"
+    crashes = f", {view['crashes']} crash{'' if view['crashes'] == 1 else 'es'} in all" if view["crashes"] else ""
+    return f"{view['restarts']}, {counted(view['failures'], 'failure')} since the last stable spell{crashes}"
 
 
 def _traffic_text(traffic: dict[str, Any] | None) -> str | None:
@@ -369,8 +368,6 @@ def _known(form: str, value: float | None) -> str:
 
 def _gpu_text(gpu: dict[str, Any], cap_w: float | None) -> str:
     """One GPU: memory and how much of it is ours, power against its limit, temperature, why its clocks are down."""
-    from launchpad.units import show_bytes
-
     text = render.gpu_text(gpu["index"], gpu["memory_used_bytes"], gpu["power_w"])
     if gpu["ours_bytes"] is not None:
         text = text.replace(", ", f" ({show_bytes(gpu['ours_bytes'])} ours), ", 1)

@@ -16,7 +16,7 @@ from rich.text import Text
 from launchpad.clock import stamp
 from launchpad.observe.metrics import traffic_of
 from launchpad.supervise.machine import Phase
-from launchpad.units import show_bytes, show_duration
+from launchpad.units import counted, show_bytes, show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +129,7 @@ class Screen:
         watts = sum(card.view.power_w or 0.0 for card in view.cards if not card.rehearsal)
         said = f"launchpad  {view.at:%Y-%m-%d %H:%M:%SZ}  {ready} of {len(view.deployments)} ready"
         known = any(card.view.power_w is not None for card in view.cards if not card.rehearsal)
-        power = f"{len(view.cards)} GPU{'' if len(view.cards) == 1 else 's'}" + (f", {watts:.0f} W" if known else "")
+        power = counted(len(view.cards), "GPU") + (f", {watts:.0f} W" if known else "")
         return _line(f"{said}{power:>{max(1, width - len(said))}}", "bold")
 
     def _deployments(self, view: RigView, now: float, width: int, most: int) -> Table:

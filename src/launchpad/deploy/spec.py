@@ -29,6 +29,7 @@ from launchpad.runtime.base import (
     SecretRef,
 )
 from launchpad.store.files import encode
+from launchpad.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -452,7 +453,7 @@ def _counted(
     shares: Mapping[str, float] | None,
 ) -> tuple[Gpu, ...]:
     count = profile.gpus.number if profile.gpus is not None else 0
-    needs = f"it needs {count} GPU{'' if count == 1 else 's'}"
+    needs = f"it needs {counted(count, 'GPU')}"
     fitting = [gpu for gpu in gpus if unsuitable(profile, gpu) is None]
     free = [gpu for gpu in fitting if gpu.uuid not in taken]
     if len(free) >= count:

@@ -40,7 +40,8 @@ _VERSIONS: Final[Mapping[str, str]] = {
     "sgl-kernel": "sgl_kernel/version.py",
     "flash-attn": "flash_attn/__init__.py",
     "deep-ep": "deep_ep/__init__.py",
-    "dynamo": "dynamo/_version.py",
+    # One in each of its parts, none above them (wheels ai-dynamo 1.3.1 and 1.4.0 to 1.6.1).
+    "ai-dynamo": "dynamo/common/_version.py dynamo/frontend/_version.py",
 }
 #: NVIDIA library -> the header that tells its version, in its wheel below site-packages or the system's, and how its macros begin.
 _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -134,12 +135,18 @@ def engine_sources(image: Image, files: ImageFiles, engine: EngineName) -> dict[
 
 
 def _sites(env: Mapping[str, str], files: ImageFiles) -> Iterator[str]:
-    """The places that hold torch, vLLM or SGLang, in the order Python would search them."""
+    """The places that hold torch, an engine or Dynamo, in the order Python would search them."""
     for candidate in dict.fromkeys((*_EDITABLE, *_candidates(env))):
         marks = (
             ("sglang/version.py",)
             if candidate in _EDITABLE
-            else ("torch/version.py", "vllm/_version.py", "sglang/version.py")
+            else (
+                "torch/version.py",
+                "vllm/_version.py",
+                "sglang/version.py",
+                "tensorrt_llm/version.py",
+                "dynamo/common",
+            )
         )
         if any(files.read(f"{candidate}/{mark}", lambda _: False) is not None for mark in marks):
             yield candidate

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from launchpad import __version__
 from launchpad.clock import stamp
 from launchpad.errors import NotFoundError, StoreError
 from launchpad.store import files
@@ -141,7 +142,10 @@ class Store:
         files.write_atomic(folder / f"{volume}.json", files.encode(_Warmed(at)))
 
     def read_image(self, image_id: str, type_: type[T], now: datetime) -> T | None:
-        """What an earlier look into this image found, or None; an image's content never changes under its id."""
+        """What this launchpad found when it looked into this image before, or None; content never changes under an image's id.
+
+        Another launchpad may find more, or read it otherwise: each version looks for itself.
+        """
         return files.read(self._image_path(image_id), type_, stamp=stamp(now), warn=self._warn)
 
     def note_image(self, image_id: str, facts: object) -> None:
@@ -151,7 +155,7 @@ class Store:
         files.write_atomic(path, files.encode(facts), durable=False)
 
     def _image_path(self, image_id: str) -> Path:
-        return self.root / "images" / f"{re.sub(r'[^A-Za-z0-9]', '-', image_id)[:80]}.json"
+        return self.root / "images" / __version__ / f"{re.sub(r'[^A-Za-z0-9]', '-', image_id)[:80]}.json"
 
     @staticmethod
     def _make(folder: Path) -> None:

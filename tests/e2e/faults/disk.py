@@ -7,6 +7,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.e2e.faults.engine import mount
 from tests.e2e.faults.play import fault
 from tests.e2e.harness import eventually
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from tests.e2e.faults.play import Play
 
 GROUP = "disk"
-
-
-def mount(*words: str | Path) -> None:
-    """Mount something; needs root, as starting a Docker Engine does."""
-    done = subprocess.run(("mount", *words), capture_output=True, text=True)
-    assert done.returncode == 0, f"mount needs root: {done.stderr}"
 
 
 @contextlib.contextmanager
