@@ -121,6 +121,19 @@ def test_what_a_person_can_mend_is_exit_code_1_in_words(
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("name", "rig", "plainly"),
+    [("v4-flash-sglang-tp4", "4x-rtx-pro-6000", False), ("v4-flash-trtllm-gb300", "4x-gb300", True)],
+)
+def test_a_rehearsal_says_where_the_stand_in_does_not_play_the_engine(
+    name: str, rig: str, plainly: bool, launchpad: Launchpad
+) -> None:
+    said = launchpad("rehearse", name, "--rig", rig).err
+
+    assert "REHEARSAL: a stand-in engine on recorded rig" in said
+    assert ("is played as a plain OpenAI server" in said) is plainly
+
+
 def test_a_mistyped_deployment_is_met_with_the_nearest(launchpad: Launchpad, state: Path) -> None:
     folder = state / "deployments" / "demo-vllm-cpu"
     folder.mkdir(parents=True)

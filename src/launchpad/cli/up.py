@@ -109,6 +109,7 @@ def rehearse(
     """
     from launchpad.cli import launch
     from launchpad.deploy.spec import RehearsalChoice
+    from launchpad.rehearse.deployment import PLAYED
     from launchpad.rehearse.faults import parse_faults
 
     try:
@@ -121,6 +122,10 @@ def rehearse(
     wish = launch.load(world, name, rig=rig, rehearsal=choice)
     launch.refuse_hosted(wish.loaded, "rehearse", "launchpad up {name} costs one short completion")
     render.say(f"REHEARSAL: a stand-in engine on recorded rig {rig}; no model is loaded and no GPU is used")
+    if (engine := wish.loaded.profile.engine) not in PLAYED:
+        render.say(
+            f"  {engine} is played as a plain OpenAI server in one container: its flags and its own ways are not tried"
+        )
     bring_up(world, wish, accept=accept or (), as_json=as_json, detach=detach, rollback=not no_rollback)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from launchpad.runtime.base import Mount
 
 #: The engines whose own ways the stand-in knows; another is played as a server that says no more than its profile does.
-_PLAYED: Final = frozenset({"sglang", "vllm"})
+PLAYED: Final = frozenset({"sglang", "vllm"})
 _VOLUME: Final = "launchpad-rehearsal-"
 
 
@@ -30,11 +30,11 @@ def rehearse(spec: Spec, choice: RehearsalChoice, image_id: str | None) -> Spec:
             replace(container, mounts=tuple(_own_volume(mount) for mount in container.mounts)),
             image=tag,
             image_id=image_id,
-            engine=spec.engine if spec.engine in _PLAYED else "generic",
+            engine=spec.engine if spec.engine in PLAYED else "generic",
             served_name=spec.model,
             faults=choice.faults,
             load_seconds=choice.load_seconds,
-            health_path=spec.health.ready_paths[0 if spec.engine not in _PLAYED else -1],
+            health_path=spec.health.ready_paths[0 if spec.engine not in PLAYED else -1],
             path_exists=lambda path: Path(path).exists(),
         )
         for container in spec.containers[:1]  # of several it plays what the first one publishes
