@@ -213,9 +213,44 @@ def test_a_hazard_that_is_unknown_is_told_with_the_right_one(launchpad: Launchpa
     assert "did you mean deepgemm.broken-pair?" in ended.err
 
 
-def test_a_hazard_like_none_is_told_with_all_of_them(launchpad: Launchpad) -> None:
+@pytest.mark.parametrize(
+    ("typo", "nearest"),
+    [
+        ("pcie.nvlnk", "pcie.no-nvlink"),
+        ("image.experimantal", "image.experimental"),
+        ("experimental", "image.experimental"),
+        ("IMAGE.EXPERIMENTAL", "image.experimental"),
+        ("nccl.sockets", "p2p.sockets"),
+        ("too-old", "trtllm.too-old"),
+        ("flags.to-new", "flags.too-new"),
+        ("p2p", "p2p.acs"),
+    ],
+)
+def test_a_typo_is_answered_with_what_is_nearest_and_where_all_are_listed(
+    launchpad: Launchpad, typo: str, nearest: str
+) -> None:
+    ended = launchpad("doctor", "--explain", typo)
+
+    assert ended.code == 1
+    assert re.search(rf"did you mean (\S+ or )*{re.escape(nearest)}[? ]", ended.err)
+    assert "launchpad doctor --explain all lists all" in ended.err
+
+
+def test_a_hazard_like_none_is_told_where_all_are_listed(launchpad: Launchpad) -> None:
     ended = launchpad("doctor", "--explain", "zzzzzzzz")
-    assert all(rule.id in ended.err for rule in RULES)
+
+    assert ended.code == 1
+    assert "hint: launchpad doctor --explain all lists them" in ended.err
+    assert len(ended.err.splitlines()) == 2
+
+
+def test_all_hazards_are_listed_each_with_what_it_is_about(launchpad: Launchpad) -> None:
+    ended = launchpad("doctor", "--explain", "all")
+    listed = dict(line.split("  ", 1) for line in ended.out.splitlines())
+
+    assert ended.code == 0
+    assert {*(rule.id for rule in RULES), *(row.id for row in SIGNATURES), "flags.too-new"} <= set(listed)
+    assert all(about.strip() for about in listed.values())
 
 
 # -- log

@@ -37,6 +37,13 @@ _BEFORE_HOPPER, _FORK, _FORK_TEMPLATE = "model.v4-before-hopper", "fork.brittle"
 #: The rule that is told even where there is no seat.
 _TRTLLM_SM120 = "trtllm.sm120"
 
+#: What ``--explain`` takes in the place of an id to list them; no id is without a dot.
+_ALL = "all"
+#: How many ids a typo is answered with, and the fewest letters that are looked for inside of them.
+_MOST_NEAR, _LEAST_PART = 3, 3
+#: How like a typo (1: the same) an id must be to stand beside one that is nearer.
+_ALIKE = 0.8
+
 Form = Literal["text", "json", "sarif", "junit"]
 
 
@@ -64,7 +71,12 @@ def doctor(
         str | None, typer.Option(help="Engine version whose flags count, where the image is not here (0.5.23).")
     ] = None,
     log: Annotated[str | None, typer.Option(help="Explain an engine's log file instead.")] = None,
-    explain: Annotated[str | None, typer.Option(help="Tell all about one hazard, by id.")] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="Tell all about one hazard, by id; 'all' lists the ids.", metavar="ID", autocompletion=complete.hazards
+        ),
+    ] = None,
     record: Annotated[str | None, typer.Option(help="Write this rig as a recorded rig to a file.")] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Only these hazards: an id or its first part; repeatable.")
@@ -279,8 +291,6 @@ def _unseen(facts: RigFacts) -> tuple[str, ...]:
 
 def _refuse_unknown(names: Iterable[str]) -> None:
     """A name that no finding can ever have would hide everything, in silence."""
-    import difflib
-
     from launchpad.deploy.lock import IDS
     from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.rules import RULES
@@ -289,8 +299,8 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     known = {*told, *(id_.split(".", 1)[0] for id_ in told), *_SUBJECTS}
     for name in names:
         if name not in known and name.split(".", 1)[0] not in _SUBJECTS:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"subjects: {', '.join(sorted(_SUBJECTS))}"
+            close = _near(name, known)
+            hint = f"did you mean {close}?" if close else f"subjects: {', '.join(sorted(_SUBJECTS))}"
             raise typer.BadParameter(f"{name} is no hazard; {hint}", param_hint="--only/--skip")
 
 
@@ -332,8 +342,6 @@ def _json(found: Diagnosis) -> dict[str, Any]:
 
 def _explain(name: str) -> None:
     """One finding, whole: a check, a rule that is looked for before a launch, a line that explains a crash, or several of them."""
-    import difflib
-
     from launchpad.deploy.lock import IDS
     from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.hazards import SIGNATURES
@@ -341,6 +349,9 @@ def _explain(name: str) -> None:
     from launchpad.engines.flags import ProblemKind
     from launchpad.errors import NotFoundError
 
+    if name == _ALL:
+        _list_all()
+        return
     if name in IDS:
         render.out(
             f"{name}  (drift from a lock)\nWhat the profile's lock pins is no longer what is there: {IDS[name]}.\n"
@@ -360,10 +371,11 @@ def _explain(name: str) -> None:
     rules = [rule for rule in RULES if rule.id == name]
     rows = [row for row in SIGNATURES if row.id == name]
     if check is None and not rules and not rows:
-        known = sorted({*EXPLAINED, *(rule.id for rule in RULES), *(row.id for row in SIGNATURES), *IDS})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
-        raise NotFoundError(f"cannot explain {name}: there is no such hazard", hint=hint)
+        close, listed = _near(name, _titles()), f"launchpad doctor --explain {_ALL}"
+        raise NotFoundError(
+            f"cannot explain {name[:100]}: there is no such hazard",
+            hint=f"did you mean {close}? {listed} lists all" if close else f"{listed} lists them",
+        )
     if check is not None:
         render.out(f"{name}  (check)\n{check.story}\n\nfix       {check.fix}")
     for rule in rules:
@@ -373,6 +385,48 @@ def _explain(name: str) -> None:
     for row in rows:
         render.out(f"{row.id}  (log, {row.verdict})\n{row.message}\n\nline      {row.pattern.pattern}")
         render.out(f"fix       {row.hint}\n{_known(row.basis, row.as_of, row.source)}")
+
+
+def _titles() -> dict[str, str]:
+    """What ``--explain`` knows: every id, and what it is about in a few words."""
+    from launchpad.deploy.lock import IDS
+    from launchpad.doctor.explained import EXPLAINED
+    from launchpad.doctor.hazards import SIGNATURES
+    from launchpad.doctor.rules import RULES
+    from launchpad.engines.flags import ProblemKind
+
+    return {
+        **{f"flags.{kind}": "flag lint" for kind in get_args(ProblemKind)},
+        **{id_: f"drift from a lock: {what}" for id_, what in IDS.items()},
+        **{id_: check.story.partition(". ")[0].rstrip(".") for id_, check in EXPLAINED.items()},
+        **{row.id: row.message for row in SIGNATURES},
+        **{rule.id: rule.title for rule in RULES},
+    }
+
+
+def _list_all() -> None:
+    titles = _titles()
+    width = max(map(len, titles))
+    render.out("\n".join(f"{id_:<{width}}  {titles[id_]}" for id_ in sorted(titles)))
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    """The ids that ``name`` may mean, nearest first, three at most; None where none is like it.
+
+    An id is two parts, and people remember one: what holds ``name`` comes first, and a part's likeness counts after the whole's.
+    """
+    import difflib
+
+    ids, written = sorted(known), name[:64].lower()
+    holding = [id_ for id_ in ids if written in id_] if len(written) >= _LEAST_PART else []
+    close = sorted(holding, key=lambda id_: written not in id_.split("."))[:_MOST_NEAR]
+    if not close:
+        alike = difflib.get_close_matches(written, ids, n=_MOST_NEAR, cutoff=_ALIKE)
+        close = alike or difflib.get_close_matches(written, ids, n=1)
+    if not close:
+        last = {id_.rpartition(".")[2]: id_ for id_ in reversed(ids)}
+        close = [last[part] for part in difflib.get_close_matches(written.rpartition(".")[2], last, n=_MOST_NEAR)]
+    return " or ".join(close) or None
 
 
 def _known(basis: str, as_of: str, source: str) -> str:
