@@ -119,6 +119,10 @@ DRIFTED: dict[str, tuple[Callable[[], Lock], list[tuple[str, str]]]] = {
         lambda: image(packages={"sglang": "0.5.23", "torch": "2.11.1"}),
         [("lock.packages", f"torch in {IMAGE.reference}: locked 2.11.0, found 2.11.1")],
     ),
+    "another image that lacks a package": (
+        lambda: image(id="sha256:" + "5" * 64, packages={"sglang": "0.5.23"}),
+        [("lock.packages", f"torch in {IMAGE.reference}: locked 2.11.0, found none")],
+    ),
     "another tokenizer": (
         lambda: model(files=(MODEL.files[0], FilePin("tokenizer.json", 20, "dd" * 32))),
         [("lock.model-file", "tokenizer.json: locked sha256 c2c2c2c2c2c2, found sha256 dddddddddddd")],
@@ -216,6 +220,11 @@ def test_a_drift_says_how_to_put_it_right(name: str) -> None:
         pytest.param(image(id="sha256:9", layers=(), config_hash=None), id="the registry's own digest"),
         pytest.param(image(reference=IMAGE.reference + "@sha256:" + "d" * 64), id="the tag with its digest"),
         pytest.param(image(packages={"sglang": "0.5.23.0", "torch": "2.11.0"}), id="a version spelled otherwise"),
+        pytest.param(image(packages={"sglang": "0.5.23"}), id="a package that this launchpad cannot tell"),
+        pytest.param(
+            image(packages={"sglang": "0.5.23", "torch": "2.11.0", "nccl": "2.27.3"}),
+            id="a package that the locking launchpad could not tell",
+        ),
         pytest.param(replace(lock(), images=(ImagePin(IMAGE.reference, ("server",)),)), id="an image yet to be pulled"),
         pytest.param(replace(lock(), model=None), id="a model that was not looked at"),
         pytest.param(replace(lock(), model=ModelPin(None, "acme/small")), id="a model that is elsewhere"),
