@@ -42,7 +42,7 @@ def words(**changes: Any) -> str:
         (
             {"model": LATER},
             {"method": "dspark", "draft_tokens": 5},
-            "--speculative-algorithm DSPARK --speculative-num-draft-tokens 6",
+            "--speculative-algorithm DSPARK --speculative-dspark-block-size 5",
         ),
         (
             {},

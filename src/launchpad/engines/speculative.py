@@ -152,7 +152,8 @@ REFUSALS: Final = (
 def sglang_flags(profile: Profile, gpus: Iterable[Gpu]) -> dict[str, ArgumentValue]:
     """SGLang's flags; none without the table. Raises LaunchpadError where it is refused.
 
-    ``mtp`` is its EAGLE with top-k 1 and a draft of one more than its steps (3/1/4 in the verified low-latency cells).
+    ``mtp`` is its EAGLE with top-k 1 and a draft of one more than its steps (3/1/4 in the verified low-latency cells). ``dspark``
+    drafts a block: said as a number of draft tokens, one that differs from the checkpoint's block would end the engine.
     Source: wheel sglang 0.5.23, srt/arg_groups/speculative_hook.py and deepseek_v4_hook.py.
     """
     table = _examined("sglang", profile, gpus)
@@ -163,6 +164,9 @@ def sglang_flags(profile: Profile, gpus: Iterable[Gpu]) -> dict[str, ArgumentVal
     if table.draft_model is not None:
         found["speculative-draft-model-path"] = draft_path(table.draft_model)
     if table.draft_tokens is None:
+        return found
+    if table.method == "dspark":
+        found["speculative-dspark-block-size"] = table.draft_tokens
         return found
     if table.method in {"mtp", "eagle", "eagle3", "draft-model"}:
         found |= {"speculative-num-steps": table.draft_tokens, "speculative-eagle-topk": 1}

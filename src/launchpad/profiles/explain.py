@@ -53,6 +53,7 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
     "speculative_algorithm": "speculative.method",
     "num_speculative_tokens": "speculative.draft_tokens",
     "speculative_num_draft_tokens": "speculative.draft_tokens",
+    "speculative_dspark_block_size": "speculative.draft_tokens",
     "power_limit": "power.cap_w",
     "power_limit_w": "power.cap_w",
     "power_cap": "power.cap_w",
