@@ -24,7 +24,7 @@ from launchpad.engines.speculative import draft_path
 from launchpad.errors import StoreError
 from launchpad.rig.facts import Gpu, RigFacts
 from launchpad.store.files import decode
-from launchpad.units import show_bytes
+from launchpad.units import counted, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -318,7 +318,7 @@ def _lost_image(pin: ImagePin, found: ImagePin, name: str) -> Iterator[Drift]:
         why = "it was built or loaded here"
         yield Drift("lock.image", f"registry digest of {pin.reference}", digest, _OPEN, why)
     if pin.packages and not found.packages:
-        versions = _count(len(pin.packages), "version")
+        versions = counted(len(pin.packages), "version")
         yield Drift("lock.packages", f"packages in {pin.reference}", versions, _OPEN, "none was found in its files")
 
 
@@ -331,13 +331,13 @@ def _lost_model(pin: ModelPin | None, made: ModelPin | None, name: str, of: str 
         yield Drift("lock.revision", f"{of or 'model '}commit", commit, _OPEN, why)
     if is_.path is None and (was.files or was.weights):
         # Where it is looked at, each file that is gone is a drift by its name.
-        files = _count(len(was.files) + len(was.weights), "file")
+        files = counted(len(was.files) + len(was.weights), "file")
         yield Drift("lock.model-file", f"{of or 'model '}files", files, _OPEN, f"{again}, where they can be read")
         return
     open_ = {file.name for file in is_.weights if file.sha256 is None}
     unhashed = sum(file.sha256 is not None and file.name in open_ for file in was.weights)
     if unhashed:
-        said = f"SHA-256 of {_count(unhashed, 'file')}"
+        said = f"SHA-256 of {counted(unhashed, 'file')}"
         yield Drift("lock.weights", f"{of}weights' contents", said, _OPEN, f"{again} --weights")
 
 
@@ -346,10 +346,6 @@ def _lost_driver(pin: RigPin | None, made: RigPin | None, name: str) -> Iterator
         used = made is not None and made.gpus
         fix = f"launchpad lock {name} on the rig that serves" if used else "no GPU is used"
         yield Drift("lock.driver", "NVIDIA driver", pin.driver, _OPEN, fix)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def same_version(one: str, other: str) -> bool:
