@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from launchpad.doctor.xids import Xid, meaning_of
 from launchpad.supervise.machine import Verdict
 from launchpad.supervise.snapshot import Alarm
-from launchpad.units import show_duration
+from launchpad.units import counted, show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -347,7 +347,7 @@ class GpuWatch:
     def _ecc(self, sample: GpuSample) -> Iterator[_Sign]:
         counts = self._counts[sample.uuid]
         told = None if sample.ecc_uncorrected is None and counts.grew_at is None else counts.grew_at is not None
-        yield _UNCORRECTED, told, f"{counts.grew} uncorrected ECC error{'s' * (counts.grew != 1)}"
+        yield _UNCORRECTED, told, counted(counts.grew, "uncorrected ECC error")
         storms = None if sample.ecc_corrected is None else counts.storms
         yield _CORRECTED, storms, f"corrected ECC errors come by more than {ECC_STORM} a minute"
 

@@ -30,6 +30,7 @@ from launchpad import log
 from launchpad.engines import metrics
 from launchpad.supervise.snapshot import Traffic
 from launchpad.supervise.watch import in_words
+from launchpad.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +250,7 @@ def _tokens(now: Readings, before: Readings) -> float:
 def _requests(readings: Readings) -> str:
     """``3 requests running, 2 queued``."""
     running, queued = round(readings.running or 0), round(readings.queued or 0)
-    words = f"{running} request{'' if running == 1 else 's'} running"
+    words = f"{counted(running, 'request')} running"
     return f"{words}, {queued} queued" if queued else words
 
 
