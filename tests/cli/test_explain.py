@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import launchpad as package
-from launchpad.deploy.lock import IDS
+from launchpad.deploy.drift import IDS
 from launchpad.doctor.deep.plan import ALL
 from launchpad.doctor.explained import EXPLAINED
 

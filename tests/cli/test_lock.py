@@ -17,7 +17,8 @@ from launchpad.cli.lock import make, summary
 from launchpad.cli.meter import progress_text
 from launchpad.cli.verify import _unseen, compare
 from launchpad.cli.world import World
-from launchpad.deploy.lock import IDS, OF_DRAFT, Lock
+from launchpad.deploy.drift import IDS
+from launchpad.deploy.lock import OF_DRAFT, Lock
 from launchpad.engines.base import HUB_VOLUME
 from launchpad.errors import ImageError, StoreError
 from launchpad.profiles.writer import profile_text

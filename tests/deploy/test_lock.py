@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launchpad.deploy.drift import IDS, Drift, drifts, lost, same_version
 from launchpad.deploy.lock import (
-    IDS,
     VERSION,
-    Drift,
     FilePin,
     ImagePin,
     Lock,
     ModelPin,
     container_pins,
-    drifts,
     image_pins,
     lock_text,
     locked_facts,
-    lost,
     read_lock,
     rig_pin,
-    same_version,
 )
 from launchpad.errors import StoreError
 from tests.deploy.specs import NOW, SHIPPED, gpu, profile, rig, shipped, spec

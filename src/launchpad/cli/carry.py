@@ -17,7 +17,8 @@ from launchpad import __version__
 from launchpad.cli import pins, render
 from launchpad.cli.meter import Meter
 from launchpad.clock import stamp
-from launchpad.deploy.lock import SUFFIX, ImagePin, Lock, drifts, lock_text, read_lock, seen_image
+from launchpad.deploy.drift import drifts
+from launchpad.deploy.lock import SUFFIX, ImagePin, Lock, lock_text, read_lock, seen_image
 from launchpad.errors import BlockedError, ImageError, LaunchpadError, StoreError
 from launchpad.units import show_bytes
 

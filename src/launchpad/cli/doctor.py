@@ -291,7 +291,7 @@ def _unseen(facts: RigFacts) -> tuple[str, ...]:
 
 def _refuse_unknown(names: Iterable[str]) -> None:
     """A name that no finding can ever have would hide everything, in silence."""
-    from launchpad.deploy.lock import IDS
+    from launchpad.deploy.drift import IDS
     from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.rules import RULES
 
@@ -342,7 +342,7 @@ def _json(found: Diagnosis) -> dict[str, Any]:
 
 def _explain(name: str) -> None:
     """One finding, whole: a check, a rule that is looked for before a launch, a line that explains a crash, or several of them."""
-    from launchpad.deploy.lock import IDS
+    from launchpad.deploy.drift import IDS
     from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.hazards import SIGNATURES
     from launchpad.doctor.rules import RULES
@@ -389,7 +389,7 @@ def _explain(name: str) -> None:
 
 def _titles() -> dict[str, str]:
     """What ``--explain`` knows: every id, and what it is about in a few words."""
-    from launchpad.deploy.lock import IDS
+    from launchpad.deploy.drift import IDS
     from launchpad.doctor.explained import EXPLAINED
     from launchpad.doctor.hazards import SIGNATURES
     from launchpad.doctor.rules import RULES

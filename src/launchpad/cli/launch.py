@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from launchpad.cli.fallback import fallback_findings
-from launchpad.deploy.lock import IDS as LOCK_IDS
+from launchpad.deploy.drift import IDS as LOCK_IDS
 from launchpad.deploy.observe import Observed, Origin, observe, ours
 from launchpad.deploy.plan import Plan, make_plan
 from launchpad.deploy.spec import RehearsalChoice, Spec, resolve
@@ -447,7 +447,7 @@ def _origin(world: World, wish: Wish, image: Image | None) -> Origin | None:
 def _unlocked_by(world: World, wish: Wish, spec: Spec, origin: Origin | None) -> tuple[Finding, ...]:
     """What a build for changed pins would do to a locked image; nobody should wait for one that is refused afterwards."""
     from launchpad.cli import pins
-    from launchpad.deploy.lock import Drift
+    from launchpad.deploy.drift import Drift
 
     if origin is None or origin.kind != "pins" or (path := pins.find(world, wish.loaded)) is None:
         return ()

@@ -278,7 +278,7 @@ def _with_revision(made: Lock, before: Lock | None) -> Lock:
 
 def _changes(before: Lock | None, made: Lock) -> Iterator[str]:
     """What the earlier lock said otherwise, and what it said that this one leaves open, with how to pin that again."""
-    from launchpad.deploy.lock import drifts, lost
+    from launchpad.deploy.drift import drifts, lost
 
     if before is None:
         return

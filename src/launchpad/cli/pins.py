@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchpad import __version__
+from launchpad.deploy.drift import Drift, drifts
 from launchpad.deploy.lock import (
     OF_DRAFT,
     SUFFIX,
     VERSION,
-    Drift,
     FilePin,
     ImagePin,
     Lock,
     ModelPin,
     container_pins,
-    drifts,
     image_pins,
     lock_text,
     read_lock,

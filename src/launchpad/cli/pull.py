@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from launchpad.deploy.lock import Drift, FilePin, Lock, ModelPin
+    from launchpad.deploy.drift import Drift
+    from launchpad.deploy.lock import FilePin, Lock, ModelPin
     from launchpad.engines import nim
     from launchpad.model.digest import Notes
     from launchpad.model.hub import RemoteFile
@@ -84,7 +85,8 @@ def _lock_of(world: World, loaded: Loaded) -> Lock | None:
 
 
 def _pull_image(world: World, loaded: Loaded, ask: _Ask) -> dict[str, object]:
-    from launchpad.deploy.lock import ImagePin, drifts
+    from launchpad.deploy.drift import drifts
+    from launchpad.deploy.lock import ImagePin
     from launchpad.engines.base import image_reference
 
     wish, reference = loaded.profile.own_image, image_reference(loaded.profile)
@@ -250,7 +252,7 @@ def _refuse(loaded: Loaded, found: Sequence[Drift]) -> NoReturn:
 
 def _refuse_other_commit(loaded: Loaded, remote: Remote, pin: ModelPin | None, path: Path | None) -> None:
     """What is locked stays what is fetched; going over to another commit is `lock`'s to say."""
-    from launchpad.deploy.lock import Drift
+    from launchpad.deploy.drift import Drift
 
     if pin is None:
         return
@@ -272,7 +274,7 @@ def _refuse_other(loaded: Loaded, remote: Remote, pin: ModelPin | None, folder: 
 
     Where it publishes what it did when the file was fetched, it is the person who has changed and locked that file.
     """
-    from launchpad.deploy.lock import Drift
+    from launchpad.deploy.drift import Drift
     from launchpad.model.origin import published
 
     if pin is None or remote.commit not in {pin.revision, pin.fetched}:
@@ -465,7 +467,7 @@ def _filled(pin: ModelPin | None, there: ModelPin, published: frozenset[str]) ->
 
 def _left(lock: Lock, now: Lock, wanted: _Wanted) -> list[Drift]:
     """What pulling did not put right, each with what does."""
-    from launchpad.deploy.lock import drifts
+    from launchpad.deploy.drift import drifts
 
     model = lock.model
     locked = {file.name for file in (*model.files, *model.weights)} if model is not None else set()

@@ -14,7 +14,8 @@ from launchpad.cli.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from launchpad.deploy.lock import ContainerPin, Drift, FilePin, Lock
+    from launchpad.deploy.drift import Drift
+    from launchpad.deploy.lock import ContainerPin, FilePin, Lock
     from launchpad.deploy.spec import Spec
     from launchpad.model.digest import Hashed
     from launchpad.profiles.catalog import Loaded
@@ -69,7 +70,7 @@ def compare(
 ) -> tuple[Lock, tuple[Drift, ...]]:
     """What is true now, and every difference: all that `up` would refuse, and what it has no time to read."""
     from launchpad.cli import pins
-    from launchpad.deploy.lock import drifts
+    from launchpad.deploy.drift import drifts
 
     now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
     pulls = pins.pulls(loaded.profile)
@@ -92,7 +93,8 @@ def _now(
 ) -> tuple[Lock, tuple[Drift, ...]]:
     """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered is told."""
     from launchpad.cli import pins
-    from launchpad.deploy.lock import OF_DRAFT, Drift
+    from launchpad.deploy.drift import Drift
+    from launchpad.deploy.lock import OF_DRAFT
 
     facts = world.facts(rig)
     subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
