@@ -226,12 +226,11 @@ def _family(wish: Wish) -> str | None:
     from launchpad.engines.reasoning import family_of
 
     profile = wish.loaded.profile
-    model, serving, checkpoint = profile.model, profile.serving, launch.checkpoint_of(wish)
+    serving, checkpoint = profile.serving, launch.checkpoint_of(wish)
     if checkpoint is not None and checkpoint.config.model_type:
         return checkpoint.config.model_type
-    names = (model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None)
     arguments = (str(value) for value in profile.engine_args.values())
-    return family_of((*names, serving.reasoning_parser, serving.tool_call_parser, *arguments))
+    return family_of((*profile.model.names, serving.reasoning_parser, serving.tool_call_parser, *arguments))
 
 
 def _deepened(world: World, found: Diagnosis, wanted: Wanted) -> Diagnosis:

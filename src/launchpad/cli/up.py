@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from launchpad.deploy.spec import Spec
     from launchpad.rehearse.faults import Fault
     from launchpad.runtime.base import Transfer
-    from launchpad.store.state import Deployment
+    from launchpad.store.state import Deployment, Wanted
     from launchpad.supervise.snapshot import Snapshot
     from launchpad.supervise.spawn import Prepared
 
@@ -239,8 +239,9 @@ def _settle(world: World, wish: Wish, accept: Collection[str], *, fetched: bool,
         drawn = launch.draft(world, wish, runtime, fetched=fetched, accept=accept)
         needs_fetch = any(step.action in {"pull", "build"} for step in drawn.plan.steps)
         blocked = any(finding.severity == "blocks" for finding in drawn.findings)
-        stands = drawn.plan.keeps and _is_ready(world, drawn.spec)
-        kept = stands and _is_asked(world, drawn.spec)
+        asked = launch.last_wanted(world, wish.name)
+        stands = drawn.plan.keeps and _is_ready(world, drawn.spec, asked)
+        kept = stands and asked is not None and asked.spec == drawn.spec
         offset = world.store.deployment(wish.name).journal.end()
         if blocked or needs_fetch or kept:
             return _Settled(drawn, needs_fetch, None, offset, stands)
@@ -404,23 +405,17 @@ def _await_end(world: World, name: str, pid: int) -> None:
 
 def serves(world: World, spec: Spec) -> bool:
     """Whether a living supervisor says that this very spec is READY; other probes or another backoff are another spec to it."""
-    return _is_asked(world, spec) and _is_ready(world, spec)
-
-
-def _is_asked(world: World, spec: Spec) -> bool:
     from launchpad.cli import launch
 
     asked = launch.last_wanted(world, spec.name)
-    return asked is not None and asked.spec == spec
+    return asked is not None and asked.spec == spec and _is_ready(world, spec, asked)
 
 
-def _is_ready(world: World, spec: Spec) -> bool:
+def _is_ready(world: World, spec: Spec, asked: Wanted[Spec] | None) -> bool:
     """Whether a living supervisor says that a server started just as ``spec`` says is READY, and nobody has asked it to stop."""
-    from launchpad.cli import launch
     from launchpad.supervise.machine import Phase
     from launchpad.supervise.snapshot import Snapshot
 
-    asked = launch.last_wanted(world, spec.name)
     if asked is None or not asked.wanted:
         return False
     deployment = world.store.deployment(spec.name)

@@ -10,10 +10,12 @@ import typer
 from launchpad.cli import complete, render
 from launchpad.cli.lock import RigOption, hashing
 from launchpad.cli.world import World
+from launchpad.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from launchpad.cli.pins import Subject
     from launchpad.deploy.drift import Drift
     from launchpad.deploy.lock import ContainerPin, FilePin, Lock
     from launchpad.deploy.spec import Spec
@@ -72,8 +74,9 @@ def compare(
     from launchpad.cli import pins
     from launchpad.deploy.drift import drifts
 
-    now, unread = _now(world, loaded, pinned, rig, weights=weights, progress=progress)
-    pulls = pins.pulls(loaded.profile)
+    facts, pulls = world.facts(rig), pins.pulls(loaded.profile)
+    subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
+    now, unread = _now(world, pinned, subject, weights=weights, progress=progress)
     found = (*unread, *drifts(pinned, now, whole=True, pulls=pulls))
     # `up` refuses weights that were once read and found to differ, too: what is remembered proves nothing, but it may refute.
     known = (*drifts(pinned, pins.recalled(world, now), pulls=pulls), *pins.touched(world, pinned, now))
@@ -83,21 +86,14 @@ def compare(
 
 
 def _now(
-    world: World,
-    loaded: Loaded,
-    pinned: Lock,
-    rig: str | None,
-    *,
-    weights: bool,
-    progress: Callable[[Hashed], None],
+    world: World, pinned: Lock, subject: Subject, *, weights: bool, progress: Callable[[Hashed], None]
 ) -> tuple[Lock, tuple[Drift, ...]]:
     """What is true now, and the model as a drift where it cannot be read. Nothing that was remembered is told."""
     from launchpad.cli import pins
     from launchpad.deploy.drift import Drift
     from launchpad.deploy.lock import OF_DRAFT
 
-    facts = world.facts(rig)
-    subject = pins.Subject(loaded, _spec(loaded, pinned, facts), facts, world.runtime)
+    profile = subject.loaded.profile
     # What has no locked hash proves nothing by being read, and must not pass for looked at again.
     parts = (("", pinned.model), (OF_DRAFT, pinned.draft_model))
     hashed = frozenset(of + file.name for of, part in parts if part for file in part.weights if file.sha256 is not None)
@@ -110,8 +106,8 @@ def _now(
         locked = f"{len(pin.files) + len(pin.weights)} files"
         what, fix = f"{part.replace('_', ' ')} {pin.path}", "put it back"
         if part == "model":
-            what = f"model {loaded.profile.model.path}"
-            if pins.pulls(loaded.profile):
+            what = f"model {profile.model.path}"
+            if pins.pulls(profile):
                 fix = f"put it back: launchpad pull {pinned.name} --model-only"
         missing.append(Drift("lock.model-file", what, locked, error.message, fix))
     return now, tuple(missing)
@@ -184,8 +180,7 @@ def _tell(pinned: Lock, now: Lock, found: tuple[Drift, ...], unseen: tuple[str, 
         render.say(f"not compared  {line}")
     when = f"{pinned.at:%Y-%m-%d %H:%M}Z"
     if found:
-        count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-        render.out(f"{pinned.name} is not what was locked on {when}: {count}")
+        render.out(f"{pinned.name} is not what was locked on {when}: {counted(len(found), 'difference')}")
         return
     files = sum(len(part.files) + len(part.weights) for part in (now.model, now.draft_model) if part is not None)
     layers = sum(len(image.layers) for image in now.images)

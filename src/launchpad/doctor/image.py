@@ -145,7 +145,7 @@ def _sites(env: Mapping[str, str], files: ImageFiles) -> Iterator[str]:
                 "vllm/_version.py",
                 "sglang/version.py",
                 "tensorrt_llm/version.py",
-                "dynamo/common",
+                "dynamo/common/_version.py",
             )
         )
         if any(files.read(f"{candidate}/{mark}", lambda _: False) is not None for mark in marks):

@@ -191,6 +191,15 @@ def vllm_flags(profile: Profile, gpus: Iterable[Gpu]) -> dict[str, ArgumentValue
     return {"speculative-config": config}
 
 
+def preview_alone(weights: Iterable[str | None], said: str) -> bool:
+    """Whether names tell of V4's Preview, which ships an MTP head and no DSpark draft, where none tells of a later checkpoint.
+
+    ``weights``: what the weights are called; a served name is an alias, under which later ones are served too. ``said``: all that
+    the model is called; a variant that is called DSpark has the draft.
+    """
+    return "dspark" not in said.lower() and checkpoint_of(weights) == "preview"
+
+
 def draft_path(path: str) -> str:
     """Where the draft checkpoint of that host path is seen inside the container."""
     return f"{DRAFT_MOUNT}/{path.rstrip('/').rpartition('/')[2]}"
@@ -212,16 +221,13 @@ def _examined(engine: Literal["sglang", "vllm"], profile: Profile, gpus: Iterabl
 
 def _wish(engine: str, profile: Profile, method: str, gpus: Iterable[Gpu]) -> Wish:
     model = profile.model
-    names = [model.served_name, model.path, model.repo, model.in_image, model.source.repo if model.source else None]
-    said = " ".join(name for name in names if name)
+    said = " ".join(name for name in model.names if name)
     official = "0731" in said or "0813" in said
-    # A served name is an alias, under which later weights are served too; and a variant that is called DSpark has the draft.
-    preview = checkpoint_of(names[1:]) == "preview" and "dspark" not in said.lower()
     return Wish(
         method,
         release_of(engine, profile.own_image.reference),
-        family_of([*names, profile.serving.reasoning_parser]),
+        family_of((*model.names, profile.serving.reasoning_parser)),
         official,
         any(gpu.compute_capability == SM120 for gpu in gpus),
-        preview and not official,
+        not official and preview_alone(model.weights_names, said),
     )

@@ -21,6 +21,7 @@ from launchpad.errors import NotFoundError, ProfileError
 from launchpad.profiles.layers import Layers, read_layers, unknown_parent
 from launchpad.profiles.source import Unreadable, printable, quote, unfit
 from launchpad.shipped import shipped as shipped_folder
+from launchpad.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -120,9 +121,8 @@ class Catalog:
 
             files = tuple(source.path for source in layers.sources)
             return Loaded(name, path, files, shape_of(layers.table).model_validate(layers.table))
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ProfileError(
-            f"cannot read profile {quote(name)}: {count}",
+            f"cannot read profile {quote(name)}: {counted(len(problems), 'problem')}",
             problems=tuple(problems),
             hint="mend the lines above; `launchpad profiles show EXAMPLE` explains every key",
         )

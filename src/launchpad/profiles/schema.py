@@ -229,6 +229,16 @@ class Model(Part):
         description="The model name that clients ask for"
     )
 
+    @property
+    def weights_names(self) -> tuple[str | None, ...]:
+        """What the weights are called by where they are: path, hub repository, path in the image, repository of origin."""
+        return (self.path, self.repo, self.in_image, self.source.repo if self.source else None)
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """Everything that the model is called: what clients ask for, and what the weights are called."""
+        return (self.served_name, *self.weights_names)
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         given = [key for key in ("path", "repo", "in_image") if getattr(self, key) is not None]

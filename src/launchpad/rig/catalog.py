@@ -35,7 +35,7 @@ from launchpad.rig.facts import (
     Topology,
 )
 from launchpad.shipped import shipped as shipped_folder
-from launchpad.units import parse_bytes
+from launchpad.units import counted, parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -448,5 +448,6 @@ def _what(message: str) -> str:
 
 
 def _wrong(path: Path, problems: list[str]) -> ProfileError:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ProfileError(f"cannot read recorded rig {path.stem!r}: {count}", problems=tuple(problems))
+    return ProfileError(
+        f"cannot read recorded rig {path.stem!r}: {counted(len(problems), 'problem')}", problems=tuple(problems)
+    )

@@ -12,6 +12,7 @@ from launchpad.doctor.rules.lookup import (
     cards,
     engine,
     name,
+    of_dynamo,
     package,
     reference,
     repository,
@@ -110,10 +111,6 @@ def _experimental(case: Case) -> Iterator[Seen]:
         yield Seen(f"image {reference(case)} is an experimental build", hint=_release(case))
 
 
-def _of_dynamo(where: str) -> bool:
-    return "/ai-dynamo/" in where
-
-
 def _release(case: Case) -> str | None:
     """The release to name in its place, of what this deployment runs: Dynamo's where it is Dynamo's, else the engine's."""
     where = repository(case)
@@ -137,11 +134,11 @@ def _other_engine(case: Case) -> Iterator[Seen]:
         return
     if asked == "dynamo":
         runs = engine(case)  # none behind a mocker, which any of Dynamo's own images has
-        fits = _of_dynamo(where) and runs in {None, brings}
+        fits = of_dynamo(case) and runs in {None, brings}
     else:
         fits = asked == brings
     if not fits:
-        what = f"Dynamo's with {_CALLED[brings]}" if _of_dynamo(where) else f"{_CALLED[brings]}'s own"
+        what = f"Dynamo's with {_CALLED[brings]}" if of_dynamo(case) else f"{_CALLED[brings]}'s own"
         yield Seen(f'{name(case)} has engine = "{asked}" and image {reference(case)}, which is {what}')
 
 
@@ -191,7 +188,7 @@ def _flashinfer_parts(case: Case) -> Iterator[Seen]:
 
 def _tag_with_v(case: Case) -> Iterator[Seen]:
     label = tag(case) or ""
-    if "/ai-dynamo/" in repository(case) and label.startswith("v") and version(label.split("-", 1)[0]) is not None:
+    if of_dynamo(case) and label.startswith("v") and version(label.split("-", 1)[0]) is not None:
         yield Seen(
             f"image {reference(case)} does not exist: Dynamo's git tags start with v, its image tags do not",
             hint=f'set image.reference = "{repository(case)}:{label[1:]}" in the profile',

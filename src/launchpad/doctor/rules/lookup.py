@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from packaging.version import InvalidVersion, Version
 
-from launchpad.engines import reasoning
+from launchpad.engines import reasoning, speculative
 from launchpad.engines.tags import ENGINES, image_parts, release_of_tag
 from launchpad.model.checkpoint import SINGLE
 
@@ -110,6 +110,11 @@ def engine_version(case: Case, name: str) -> Version | None:
     return version(release_of_tag(label)) if ENGINES.get(where) == name else None
 
 
+def of_dynamo(case: Case) -> bool:
+    """Whether the image is one of Dynamo's own."""
+    return "/ai-dynamo/" in repository(case)
+
+
 def package(case: Case, name: str) -> Version | None:
     """The version of a Python package in the inspected image; None where it is absent or nothing was inspected."""
     return version(case.image.packages.get(name)) if case.image is not None else None
@@ -199,14 +204,11 @@ def official_checkpoint(case: Case) -> bool:
 
 
 def preview_checkpoint(case: Case) -> bool:
-    """Whether the weights' own names say that it is V4's Preview, which ships an MTP head and no DSpark draft.
-
-    Not by the served name, an alias under which later weights are served too; a variant that is called DSpark has the draft.
-    """
-    if case.spec is None or official_checkpoint(case) or "dspark" in model_text(case):
+    """Whether the weights' own names say that it is V4's Preview, which ships an MTP head and no DSpark draft."""
+    if case.spec is None or official_checkpoint(case):
         return False
     weights = (case.spec.model_path, case.spec.source, flag(case, "model-path", "model"))
-    return reasoning.checkpoint_of((family(case), *weights)) == "preview"
+    return speculative.preview_alone((family(case), *weights), model_text(case))
 
 
 def weights_bytes(case: Case) -> int | None:

@@ -17,6 +17,7 @@ from launchpad.doctor.rules.lookup import (
     engine_version,
     flag,
     name,
+    of_dynamo,
     older,
     package,
     reference,
@@ -67,12 +68,8 @@ def _ask_layouts(image: str) -> str:
     return f"docker run --rm --gpus=all -e NGC_API_KEY {image} list-model-profiles"
 
 
-def _of_dynamo(case: Case) -> bool:
-    return "/ai-dynamo/" in repository(case)
-
-
 def _is_dynamo(case: Case) -> bool:
-    return case.spec is not None and ("dynamo" in _words(case) or _of_dynamo(case))
+    return case.spec is not None and ("dynamo" in _words(case) or of_dynamo(case))
 
 
 def _snapshot(case: Case) -> bool:
@@ -128,7 +125,7 @@ def _too_old(case: Case) -> Iterator[Seen]:
     if older(found, _MERGED) and found != version(PIN):
         yield Seen(
             f"image {reference(case)} is TensorRT-LLM {found}; DeepSeek V4 came with {_MERGED}",
-            severity="warns" if _of_dynamo(case) else None,
+            severity="warns" if of_dynamo(case) else None,
         )
 
 
